@@ -1,0 +1,134 @@
+"""What a recipe can be told: a YAML file gives defaults, flags override, unknown keys fail."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from teminal_hf.dataset import split_folds
+from teminal_hf.models import CLAP_MINI
+from teminal_hf.sources import ClipTable, load_clips
+from teminal_hf.stages import StagePolicy
+from teminal_hf.tasks import ZSTE_TASKS
+from teminal_hf.trainer import TeminalConfig
+
+
+def _field(help: str, default: Any) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class DataArguments:
+    """Where clips come from and how groups are made of them."""
+
+    data_dir: str | None = _field("ESC-50 folder, with audio/ and meta/", None)
+    source: str | None = _field('"soundbank" (default without data_dir), or a Hub or local data set', None)
+    audio_column: str = _field("audio column of a data set", "audio")
+    label_column: str = _field("label column of a data set", "category")
+    fold_column: str | None = _field("fold column of a data set, if it has one", "fold")
+    text_column: str = _field("caption column, for plain pairs", "text")
+    clips_per_class: int = _field("clips per class and fold of the sound bank", 12)
+    train_folds: list[int] | None = _field("default: all but the last two", None)
+    validation_folds: list[int] | None = _field("default: the last but one", None)
+    test_folds: list[int] | None = _field("default: the last", None)
+    n_groups: int = _field("groups in the training manifest", 2000)
+    groups_seed: int = _field("seed of the manifest", 0)
+    gap: float = _field("seconds of silence between two sounds", 0.0)
+    crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
+
+    def clips(self) -> ClipTable:
+        return load_clips(
+            self.source,
+            self.data_dir,
+            audio_column=self.audio_column,
+            label_column=self.label_column,
+            fold_column=self.fold_column,
+            clips_per_class=self.clips_per_class,
+        )
+
+    def folds(self, clips: ClipTable) -> dict[str, tuple[int, ...]]:
+        chosen = (self.train_folds, self.validation_folds, self.test_folds)
+        return split_folds(clips, *(None if folds is None else tuple(folds) for folds in chosen))
+
+
+@dataclass
+class RunArguments:
+    """What is trained, from where, and how it is judged."""
+
+    model: str = _field("base checkpoint: a folder, a Hub id, or clap-mini", CLAP_MINI)
+    start_from: str = _field(
+        'checkpoint to go on from: "auto" (stage B: the latest stage A), "base", or a folder', "auto"
+    )
+    audio_blocks: int = _field("audio blocks trained, from the end", 1)
+    text_layers: int = _field("text layers trained, from the end", 1)
+    text_pooler: bool = _field("train the text pooler too", False)
+    projections: bool = _field("train both projections", True)
+    tuning: str = _field('"full", or "lora" for adapters on the same layers', "full")
+    lora_rank: int = _field("rank of the adapters", 16)
+    cache_prefix: bool = _field("compute the frozen layers once, keep their output on disk", True)
+    resume: bool = _field("go on with the run in output_dir", False)
+    eval_groups: int = _field("ZSTE groups at each evaluation during training", 100)
+    eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ["1", "3A", "3B", "3O", "5A", "8", "G"])
+    report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
+    report_tasks: list[str] = _field("ZSTE tasks of the final table", list(ZSTE_TASKS))
+    report_seed: int = _field("seed of the ZSTE items", 0)
+
+    def policy(self) -> StagePolicy:
+        if self.tuning not in ("full", "lora"):
+            raise ValueError(f'unknown tuning {self.tuning!r}; choose "full" or "lora"')
+        return StagePolicy(
+            audio_blocks=self.audio_blocks,
+            text_layers=self.text_layers,
+            text_pooler=self.text_pooler,
+            projections=self.projections,
+            tuning="lora" if self.tuning == "lora" else "full",
+            lora_rank=self.lora_rank,
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a recipe's arguments; `given` are those that differ from the classes' defaults."""
+
+    data: DataArguments
+    run: RunArguments
+    training: TeminalConfig
+    given: dict[str, Any]
+
+
+def parse(argv: Sequence[str], defaults: Path) -> Config:
+    """Read `[CONFIG.yaml] [--flag value ...]`; without a YAML file, `defaults`.
+
+    Raises:
+        ValueError: unknown key in the YAML file; unknown flags end the program with a usage message.
+        FileNotFoundError: no such YAML file.
+    """
+    arguments = list(argv)
+    path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else defaults
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no configuration file {path}; the first argument is a YAML file, all others are --flags"
+        )
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    classes = (DataArguments, RunArguments, TeminalConfig)
+    known = {f.name for cls in classes for f in fields(cls) if f.init}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{path}: unknown key(s) {', '.join(unknown)}; see --help for those there are")
+    parser = HfArgumentParser(classes)  # type: ignore[arg-type]
+    parser.set_defaults(output_dir="", **values)
+    data, run, training = parser.parse_args_into_dataclasses(arguments)
+    base = {**asdict(DataArguments()), **asdict(RunArguments())}
+    given = {k: v for k, v in {**asdict(data), **asdict(run)}.items() if v != base[k]}
+    given |= {k: v for k, v in values.items() if k not in base}
+    given |= {k: getattr(training, k) for k in _flags(arguments) if k not in base}
+    return Config(data, run, training, given)
+
+
+def _flags(arguments: Sequence[str]) -> list[str]:
+    return [argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")]

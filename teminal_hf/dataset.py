@@ -1,0 +1,199 @@
+"""`load_dataset("teminal/esc50-temporal", "stage_b")`: temporal pairs as a `datasets` data set.
+
+Only the manifest is on disk; indexing, or streaming, renders the sound. Loading scripts are gone from `datasets` 4, so
+the builder is found through the hook of `hooks.py`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import Any
+
+import datasets
+from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Split, Value
+
+from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, Renderer, RenderSettings, plan, render_row
+from teminal_hf.sources import ClipTable, load_clips
+from teminal_hf.tasks import plan_zste
+
+STAGES = ("stage_a", "stage_b", "zste")
+VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": ("single", *STAGE_B_VIEWS)}
+SPLITS = {"train": Split.TRAIN, "validation": Split.VALIDATION, "test": Split.TEST}
+
+_GROUP = {"group_id": Value("int64"), "seed": Value("int64")} | {
+    name: Value("string") for name in ("clip_a", "clip_b", "label_a", "label_b")
+}
+_CAPTIONS = {
+    "stage_a": ("double_view", "single_caption", "double_caption"),
+    "stage_b": ("single_caption", "forward_caption", "reversed_caption", "overlay_caption"),
+}
+MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for stage, names in _CAPTIONS.items()} | {
+    "zste": Features(
+        _GROUP
+        | {"task": Value("string"), "wording": Value("string"), "views": List(Value("string"))}
+        | {"candidates": List(Value("string")), "references": List(Value("int64"))}
+    )
+}
+_SOUND = {"array": List(Value("float32")), "sampling_rate": Value("int64")}
+
+
+@dataclass
+class TemporalConfig(datasets.BuilderConfig):
+    """Arguments of `load_dataset("teminal/esc50-temporal", name, ...)`.
+
+    Args:
+        data_dir: an ESC-50 folder; or
+        source: "soundbank" (the default), or a Hub or local data set with audio, label and, perhaps, fold columns.
+        seed: fixes, with the index, every group.
+        n_groups: groups of the train split; validation and test have an eighth each. "zste": groups per split.
+        train_folds, validation_folds, test_folds: by default the last fold is test, the last but one validation.
+        sampling_rate, window, gap, crossfade: of the rendered audio, in Hz and seconds.
+        clips_per_class: of the sound bank, per fold.
+    """
+
+    source: str | None = None
+    seed: int = 0
+    n_groups: int = 2000
+    train_folds: tuple[int, ...] | None = None
+    validation_folds: tuple[int, ...] | None = None
+    test_folds: tuple[int, ...] | None = None
+    audio_column: str = "audio"
+    label_column: str = "category"
+    fold_column: str | None = "fold"
+    clips_per_class: int = 12
+    sampling_rate: int = 48_000
+    window: float = 10.0
+    gap: float = 0.0
+    crossfade: float = 0.0
+
+    def clips(self) -> ClipTable:
+        return load_clips(
+            self.source,
+            self.data_dir,
+            audio_column=self.audio_column,
+            label_column=self.label_column,
+            fold_column=self.fold_column,
+            clips_per_class=self.clips_per_class,
+        )
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
+        # A folder whose clips changed since must not be answered from the cache.
+        return super().create_config_id({**config_kwargs, "_clips": self.clips().fingerprint}, custom_features)
+
+
+class TemporalPairs(datasets.GeneratorBasedBuilder):
+    """Builder of the manifests; `as_dataset` and `as_streaming_dataset` add the rendering."""
+
+    BUILDER_CONFIG_CLASS = TemporalConfig
+    BUILDER_CONFIGS = [TemporalConfig(name=stage, version=datasets.Version("1.0.0")) for stage in STAGES]
+    config: TemporalConfig
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description="Pairs of labelled sounds, before, after or while one another, rendered on the fly",
+            features=MANIFEST[self.config.name],
+            citation="arXiv:2408.09269",
+            license="ESC-50's clips are CC BY-NC 3.0; the manifest Apache-2.0",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        clips = self.config.clips()
+        folds = split_folds(clips, self.config.train_folds, self.config.validation_folds, self.config.test_folds)
+        return [
+            datasets.SplitGenerator(
+                name=SPLITS[name], gen_kwargs={"clips": clips, "folds": list(chosen), "split": name}
+            )
+            for name, chosen in folds.items()
+        ]
+
+    def _generate_examples(
+        self, clips: ClipTable, folds: list[int], split: str
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        chosen, c = clips.in_folds(folds), self.config
+        if c.name == "zste":
+            for number, item in enumerate(plan_zste(chosen, n_groups=min(c.n_groups, len(chosen)), seed=c.seed)):
+                row = asdict(item)
+                row["references"] = list(row.pop("right"))
+                row |= {"seed": c.seed, "label_a": chosen.label(item.clip_a), "label_b": chosen.label(item.clip_b)}
+                yield number, row
+            return
+        n_groups = c.n_groups if split == "train" else max(1, c.n_groups // 8)
+        yield from enumerate(plan(c.name, chosen, n_groups, c.seed))
+
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Dataset | DatasetDict:
+        manifest = super().as_dataset(*args, **kwargs)
+        return manifest.with_transform(partial(_render_columns, self._renderer(), self.config.name))
+
+    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> IterableDataset | IterableDatasetDict:
+        stream = super().as_streaming_dataset(*args, **kwargs)
+        features = self.info.features | _rendered_features(self.config.name)
+        render = partial(_render_row, self._renderer(), self.config.name)
+        if isinstance(stream, IterableDatasetDict):
+            return IterableDatasetDict({k: v.map(render, features=Features(features)) for k, v in stream.items()})
+        return stream.map(render, features=Features(features))
+
+    def _renderer(self) -> Renderer:
+        c = self.config
+        return Renderer(c.clips(), RenderSettings(c.sampling_rate, c.window, c.gap, c.crossfade))
+
+
+def split_folds(
+    clips: ClipTable,
+    train: tuple[int, ...] | None = None,
+    validation: tuple[int, ...] | None = None,
+    test: tuple[int, ...] | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Folds of each split: what is given; else test = the last fold, validation = the last but one, train = the rest.
+
+    Raises:
+        ValueError: a fold in two splits, no train fold left, or folds that do not exist.
+    """
+    present = sorted(set(clips.folds))
+    test = tuple(test) if test is not None else tuple(f for f in present[-1:] if f not in (train or ()))
+    if validation is None:
+        validation = tuple(f for f in present if f not in {*test, *(train or ())})[-1:]
+    if train is None:
+        train = tuple(f for f in present if f not in {*test, *validation})
+    chosen = {"train": tuple(train), "validation": tuple(validation), "test": tuple(test)}
+    used = [fold for folds in chosen.values() for fold in folds]
+    twice = sorted({fold for fold in used if used.count(fold) > 1})
+    if twice:
+        raise ValueError(
+            f"fold(s) {twice} are in two splits: {chosen}; clips of one recording share a fold, keep them apart"
+        )
+    missing = sorted(set(used) - set(present))
+    if missing:
+        raise ValueError(f"no clips in fold(s) {missing}; the source has folds {present}")
+    if not train:
+        raise ValueError(
+            f"no train fold left: the source has folds {present}, validation takes {list(validation)}, "
+            f"test {list(test)}; name fewer of them"
+        )
+    return {name: folds for name, folds in chosen.items() if folds}
+
+
+def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str, Any]:
+    if stage == "zste":
+        return row | {"audio": list(render_item(renderer, row))}
+    return row | render_row(renderer, row, VIEWS[stage])
+
+
+def render_item(renderer: Renderer, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The recordings of a ZSTE item: one, or two for task G."""
+    for view in row["views"]:
+        name = "single" if view == "clip" else view
+        array = renderer.views(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], [name])[name]
+        yield {"array": array, "sampling_rate": renderer.settings.sampling_rate}
+
+
+def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    names = list(columns)
+    rows = [_render_row(renderer, stage, dict(zip(names, v, strict=True))) for v in zip(*columns.values(), strict=True)]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _rendered_features(stage: str) -> dict[str, Any]:
+    return {"audio": List(_SOUND)} if stage == "zste" else {view: _SOUND for view in VIEWS[stage]}
+
+
+CONFIG_FIELDS = tuple(f.name for f in fields(TemporalConfig))

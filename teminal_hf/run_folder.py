@@ -1,0 +1,92 @@
+"""Run folders: `runs/stage_b-001` holds one run and everything it came from."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+ROOT = Path("runs")
+RECORD = "run.json"
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "evaluate", "numpy", "soundfile", "soxr")
+
+
+def open_run(stage: str, output_dir: str | None, resume: bool) -> Path:
+    """The folder of a new run (`runs/<stage>-NNN` if none is named), or of the one to resume; the same in every process.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is not set.
+        FileNotFoundError: `resume` is set and there is no run.
+    """
+    state = PartialState()
+    chosen: list[Any] = [None]
+    if state.is_main_process:
+        chosen = [_choose(stage, output_dir, resume)]
+    return Path(broadcast_object_list(chosen)[0]) if state.num_processes > 1 else Path(chosen[0])
+
+
+def _choose(stage: str, output_dir: str | None, resume: bool) -> str:
+    if resume and output_dir is None:
+        raise FileNotFoundError("--resume needs the run to go on with: --output_dir RUN")
+    if output_dir is None:
+        number = 1
+        while True:
+            folder = ROOT / f"{stage}-{number:03d}"
+            try:
+                folder.mkdir(parents=True)
+                return str(folder)
+            except FileExistsError:
+                number += 1
+    folder = Path(output_dir)
+    if (folder / RECORD).is_file() and not resume:
+        raise FileExistsError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
+    if resume and not (folder / RECORD).is_file():
+        found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"
+        raise FileNotFoundError(f"nothing to resume in {folder}: {found}; leave --resume out to start there")
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def write_record(folder: Path, **facts: Any) -> None:
+    """Add facts to `run.json`, which also says with what versions and on what machine."""
+    path = folder / RECORD
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record |= {"versions": {p: version(p) for p in _PACKAGES}, "python": platform.python_version()}
+    record |= {"machine": platform.machine(), "system": platform.system(), **facts}
+    write_json(path, record)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: a reader never meets half a file."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """`run.json`, or {} where there is none."""
+    path = Path(folder) / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_config(folder: Path, given: dict[str, Any]) -> None:
+    """The configuration as run, as a YAML file that runs it again."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(given, sort_keys=True), encoding="utf-8")
+
+
+def is_complete(folder: Path) -> bool:
+    return bool(read_record(folder).get("complete")) and (folder / "model.safetensors").is_file()
+
+
+def find_stage_a(output_dir: Path, base: str) -> Path | None:
+    """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one,
+    complete and of the same base; else None."""
+    numbered = sorted(ROOT.glob("stage_a-*"), reverse=True)
+    for folder in (output_dir.parent / "stage_a", *numbered):
+        if is_complete(folder) and read_record(folder).get("base") == base:
+            return folder
+    return None

@@ -1,0 +1,142 @@
+"""A `ClapModel` in two parts: the frozen prefix of each tower and the trainable suffix.
+
+`suffix(prefix(x))` is the model itself: what is frozen can be computed once and read back in later epochs.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ClapModel
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.clap.modeling_clap import ClapOutput
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where each tower is cut: the number of audio blocks (counted over stages, from the end) and of text layers that
+    belong to the suffix."""
+
+    audio_blocks: int
+    text_layers: int
+
+
+def plain_clap(model: nn.Module) -> ClapModel:
+    """The `ClapModel` inside a peft, DDP or compile wrapper, or the model itself.
+
+    Raises:
+        TypeError: there is none.
+        ValueError: a fused checkpoint.
+    """
+    found = next((module for module in model.modules() if isinstance(module, ClapModel)), None)
+    if found is None:
+        raise TypeError(f"a transformers ClapModel is needed, found {type(model).__name__}")
+    if found.config.audio_config.enable_fusion:
+        raise ValueError(
+            "this is a fused CLAP checkpoint (enable_fusion=True): it mixes random crops of long audio, which destroys "
+            "the order of events; use an unfused one, such as laion/clap-htsat-unfused"
+        )
+    return found
+
+
+def audio_blocks(model: ClapModel) -> list[tuple[int, nn.Module]]:
+    """Every Swin block in order, with the number of its stage."""
+    stages = model.audio_model.audio_encoder.layers
+    return [(number, block) for number, stage in enumerate(stages) for block in stage.blocks]
+
+
+def audio_prefix(model: ClapModel, cut: Cut, input_features: Tensor) -> Tensor:
+    """Log-mel (B, 1, frames, mels) -> tokens at the cut (B, L, C)."""
+    encoder = model.audio_model.audio_encoder
+    normalised = encoder.batch_norm(input_features.transpose(1, 3)).transpose(1, 3)
+    tokens = encoder.patch_embed(encoder.reshape_mel2img(normalised), None)
+    blocks = audio_blocks(model)
+    return _run_blocks(model, tokens, 0, len(blocks) - cut.audio_blocks)
+
+
+def audio_suffix(model: ClapModel, cut: Cut, tokens: Tensor) -> Tensor:
+    """Tokens at the cut (B, L, C) -> L2-normalised `audio_embeds` (B, D)."""
+    blocks = audio_blocks(model)
+    tokens = _run_blocks(model, tokens, len(blocks) - cut.audio_blocks, len(blocks))
+    # The encoder's "group 2D CNN" only reorders the tokens before it averages them all.
+    pooled = model.audio_model.audio_encoder.norm(tokens).mean(dim=1)
+    return nn.functional.normalize(model.audio_projection(pooled), dim=-1)
+
+
+def _run_blocks(model: ClapModel, tokens: Tensor, start: int, stop: int) -> Tensor:
+    encoder = model.audio_model.audio_encoder
+    blocks = audio_blocks(model)
+    for index in range(start, stop):
+        stage, block = blocks[index]
+        tokens = block(tokens, encoder.input_resolutions[stage])[0]
+        if index + 1 < len(blocks) and blocks[index + 1][0] != stage:
+            tokens = encoder.layers[stage].downsample(tokens, encoder.input_resolutions[stage])
+    return tokens
+
+
+def text_prefix(model: ClapModel, cut: Cut, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Token ids (B, L) -> hidden states at the cut (B, L, H)."""
+    layers = model.text_model.encoder.layer
+    hidden = model.text_model.embeddings(input_ids=input_ids)
+    return _run_layers(model, hidden, attention_mask, 0, len(layers) - cut.text_layers)
+
+
+def text_suffix(model: ClapModel, cut: Cut, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Hidden states at the cut (B, L, H) -> L2-normalised `text_embeds` (B, D)."""
+    layers = model.text_model.encoder.layer
+    hidden = _run_layers(model, hidden, attention_mask, len(layers) - cut.text_layers, len(layers))
+    return nn.functional.normalize(model.text_projection(model.text_model.pooler(hidden)), dim=-1)
+
+
+def _run_layers(model: ClapModel, hidden: Tensor, attention_mask: Tensor, start: int, stop: int) -> Tensor:
+    text = model.text_model
+    mask = create_bidirectional_mask(config=text.config, inputs_embeds=hidden, attention_mask=attention_mask)
+    for layer in text.encoder.layer[start:stop]:
+        hidden = layer(hidden, mask)
+    return hidden
+
+
+def split_forward(
+    model: ClapModel,
+    cut: Cut,
+    *,
+    input_features: Tensor | None = None,
+    audio_tokens: Tensor | None = None,
+    input_ids: Tensor | None = None,
+    text_hidden: Tensor | None = None,
+    attention_mask: Tensor,
+    **unused: Any,
+) -> ClapOutput:
+    """Embeddings of both towers, each from raw input (`input_features`, `input_ids`) or from its prefix's output
+    (`audio_tokens`, `text_hidden`)."""
+    if audio_tokens is None:
+        assert input_features is not None
+        audio_tokens = audio_prefix(model, cut, input_features)
+    if text_hidden is None:
+        assert input_ids is not None
+        text_hidden = text_prefix(model, cut, input_ids, attention_mask)
+    return ClapOutput(
+        audio_embeds=audio_suffix(model, cut, audio_tokens),
+        text_embeds=text_suffix(model, cut, text_hidden, attention_mask),
+    )
+
+
+def attach_split_forward(model: ClapModel, cut: Cut) -> None:
+    """Let `model(...)` take prefix outputs too. On the instance, not in a subclass: the model stays a plain
+    `ClapModel` for saving, while DDP and peft, which call `forward`, go through the split."""
+    model.forward = partial(split_forward, model, cut)  # type: ignore[method-assign]
+
+
+def detach_split_forward(model: ClapModel) -> None:
+    """Undo `attach_split_forward`."""
+    model.__dict__.pop("forward", None)
+
+
+@torch.no_grad()
+def collapse_similarity(text_embeds: Tensor) -> float:
+    """Mean cosine similarity between different captions' embeddings (n, D), in [-1, 1]; near 1 in a collapsed tower."""
+    similarity = text_embeds @ text_embeds.T
+    n = len(similarity)
+    return float((similarity.sum() - similarity.diagonal().sum()) / (n * (n - 1)))

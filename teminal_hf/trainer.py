@@ -1,0 +1,272 @@
+"""`TeminalTrainer`: a `transformers.Trainer` whose loss contrasts the views of a batch of groups."""
+
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed.nn.functional as distributed
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from teminal_hf.collator import false_negatives
+from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
+from teminal_hf.pairs import STAGE_B_VIEWS
+from teminal_hf.stages import Trainable, train_mode
+from teminal_hf.towers import plain_clap
+
+logger = logging.getLogger(__name__)
+
+MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
+
+
+@dataclass
+class TeminalConfig(TrainingArguments):
+    """`TrainingArguments` and the weights of the loss (see `temporal_contrastive_loss`).
+
+    Args:
+        views: of each group, in this order: `forward`, `reversed`, `overlay` for stage B, `single`, `double` for stage
+            A, `forward` alone for plain audio-caption pairs. `single` may join stage B as rehearsal of single sounds.
+        rehearsal: weight of the loss over `single` views beside the temporal loss.
+        plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
+            signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
+            order of the sounds, gets it going, and "Y after X" is then learned fast.
+    """
+
+    views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
+    alpha_same_time: float = field(default=1.0, metadata={"help": "weight of a sample's own time-reversed view"})
+    alpha_cross_time: float = field(default=1.0, metadata={"help": "weight of other samples' time-reversed views"})
+    alpha_same_overlap: float = field(default=1.0, metadata={"help": "weight of a sample's own overlaid view"})
+    alpha_cross_overlap: float = field(default=1.0, metadata={"help": "weight of other samples' overlaid views"})
+    beta: float = field(default=1.0, metadata={"help": "weight of the reversed and overlay rows"})
+    similarity: str = field(default="cosine", metadata={"help": "cosine or dot"})
+    rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
+
+    plain_share: float = field(
+        default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
+        self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
+        self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
+        for name in ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves the term out")
+        unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double"}
+        if unknown or not self.views:
+            raise ValueError(
+                f"unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double"
+                if unknown
+                else "views is empty; name at least one, such as forward"
+            )
+
+
+class TeminalTrainer(Trainer):
+    """Post-trains a `ClapModel` prepared by `apply_stage` on groups of views.
+
+    Every batch makes one forward through each tower for all views of all groups; with several processes the embeddings
+    are gathered with their gradient, so that the gradients are those of one process with the whole batch. The named
+    parts of the loss are logged as `loss_<part>`.
+
+    Args:
+        zste: called at every evaluation with the plain model, returns figures logged as `eval_zste_<task>`.
+        Everything else as in `transformers.Trainer`.
+    """
+
+    # A contrastive loss is a mean over its own micro-batch: the Trainer must divide it by the number of micro-batches
+    # (huggingface/transformers#47688) ...
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args: Any, zste: Callable[[nn.Module], dict[str, float]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # ... and must not count tokens
+        self.loss_is_scaled_for_ga = False
+        self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
+        self.zste = zste
+        self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self.add_callback(_ClampLogitScale())
+        global_batch = self.args.per_device_train_batch_size * self.args.world_size
+        if self.train_dataset is not None and global_batch < 2:
+            raise ValueError(
+                "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 "
+                "or more (tens are usual)"
+            )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss of one batch from `GroupCollator` (or of cached prefixes), gathered over processes."""
+        if model.training:
+            train_mode(model)
+        tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
+        meanings = tensors.pop("meanings")
+        outputs = model(**tensors)
+        parts = self.contrast(outputs.audio_embeds, outputs.text_embeds, meanings, gather=model.training)
+        if model.training:
+            for name, value in parts.items():
+                if name != "loss":
+                    self._parts[name].append(value.detach())
+        return (parts["loss"], {"loss": parts["loss"]}) if return_outputs else parts["loss"]
+
+    def _is_plain_step(self, training: bool) -> bool:
+        return training and self.state.global_step < self.args.plain_share * self.state.max_steps
+
+    def contrast(
+        self, audio_embeds: Tensor, text_embeds: Tensor, meanings: Tensor, *, gather: bool
+    ) -> dict[str, Tensor]:
+        """Named losses of a batch in view blocks: (K*N, D) embeddings and (K*N, m) meanings."""
+        views, args = list(self.args.views), self.args
+        share = _gathered if gather and self.args.world_size > 1 else _alone
+        audio, text, means = (
+            dict(zip(views, share(tensor, len(views)), strict=True)) for tensor in (audio_embeds, text_embeds, meanings)
+        )
+        scale = plain_clap(self.model).logit_scale_a.exp()
+        temporal = [view for view in STAGE_B_VIEWS if view in views]
+        losses: dict[str, Tensor] = {}
+        if temporal:
+            losses |= temporal_contrastive_loss(
+                {view: audio[view] for view in temporal},
+                {view: text[view] for view in temporal},
+                scale,
+                alpha_same_time=args.alpha_same_time,
+                alpha_cross_time=args.alpha_cross_time,
+                alpha_same_overlap=args.alpha_same_overlap,
+                alpha_cross_overlap=args.alpha_cross_overlap,
+                beta=args.beta,
+                similarity=args.similarity,
+                false_negatives=false_negatives(torch.cat([means[view] for view in temporal])),
+            )
+        others = [view for view in views if view not in temporal]
+        if others:
+            plain = symmetric_infonce(
+                torch.cat([audio[view] for view in others]),
+                torch.cat([text[view] for view in others]),
+                scale,
+                similarity=args.similarity,
+                false_negatives=false_negatives(torch.cat([means[view] for view in others])),
+            )
+            if temporal:
+                losses["single"] = plain["loss"]
+                losses["loss"] = losses["loss"] + args.rehearsal * plain["loss"]
+            else:
+                losses = plain
+        return losses
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        logger.warning(self.describe())
+        return super().train(*args, **kwargs)
+
+    def describe(self) -> str:
+        """One line: what is trained, on how much, and what it will take (measured on one batch, without a step)."""
+        trainable = Trainable.of(self.model)
+        args = self.args
+        groups = len(self.train_dataset)  # type: ignore[arg-type]
+        global_batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * groups / global_batch)
+        seconds = self._probe_step() * args.gradient_accumulation_steps
+        return (
+            f"training {trainable} on {groups} groups, {global_batch} a step, {steps} steps; about "
+            f"{seconds:.2f} s a step, {_duration(seconds * steps)} in all, {_memory_gib(args.device):.1f} GiB"
+        )
+
+    def _probe_step(self) -> float:
+        """Seconds of one forward and backward; leaves weights, gradients and random state as they were."""
+        n = min(self.args.per_device_train_batch_size, len(self.train_dataset))  # type: ignore[arg-type]
+        self._move_model_to_device(self.model, self.args.device)
+        with torch.random.fork_rng():
+            start = time.perf_counter()
+            batch = self.data_collator([self.train_dataset[i] for i in range(n)])  # type: ignore[index]
+            batch = self._prepare_inputs(batch)
+            self.model.train()
+            with self.accelerator.autocast():
+                loss = self.compute_loss(self.model, batch)
+            loss.backward()
+            seconds = time.perf_counter() - start
+        self.model.zero_grad(set_to_none=True)
+        self._parts.clear()
+        return seconds
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As in `Trainer`, with ZSTE's figures beside `eval_loss`."""
+        metrics = super().evaluate(*args, **kwargs)
+        if self.zste is not None:
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            model = self.accelerator.unwrap_model(self.model)
+            model.eval()
+            figures = {f"{prefix}_zste_{name}": value for name, value in self.zste(model).items()}
+            self.log(figures)
+            metrics |= figures
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs |= {f"loss_{name}": float(torch.stack(values).mean()) for name, values in self._parts.items()}
+            self._parts.clear()
+        super().log(logs, start_time)
+
+
+class _ClampLogitScale(TrainerCallback):
+    """Keeps the learned scale at 100 or below, and ClapModel's second log-scale equal to the first."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+        clap = plain_clap(model)
+        with torch.no_grad():
+            clap.logit_scale_a.clamp_(max=MAX_LOG_SCALE)
+            clap.logit_scale_t.copy_(clap.logit_scale_a)
+
+
+def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor]:
+    """The batch with one wording of its captions: "plain_*" in the place of "*", or left out."""
+    chosen = {name: tensor for name, tensor in inputs.items() if not name.startswith("plain_")}
+    if plain:
+        chosen |= {name.removeprefix("plain_"): t for name, t in inputs.items() if name.startswith("plain_")}
+    return chosen
+
+
+def _alone(tensor: Tensor, n_views: int) -> list[Tensor]:
+    return list(tensor.chunk(n_views))
+
+
+def _gathered(tensor: Tensor, n_views: int) -> list[Tensor]:
+    """Each view's block from all processes, in rank order. Gradients flow back to the process that owns the rows:
+    every process then minimises the same global loss, its gradient is world_size times its share, and DDP's mean over
+    processes makes it exact."""
+    blocks = []
+    for block in tensor.chunk(n_views):
+        gather = distributed.all_gather if block.requires_grad else _all_gather_plain
+        blocks.append(torch.cat(tuple(gather(block.contiguous()))))
+    return blocks
+
+
+def _all_gather_plain(block: Tensor) -> list[Tensor]:
+    out = [torch.empty_like(block) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(out, block)
+    return out
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _memory_gib(device: torch.device) -> float:
+    """Memory in use: the device's peak on CUDA, otherwise the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return psutil.Process().memory_info().rss / 2**30
