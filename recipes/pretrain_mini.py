@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import (
-    BertTokenizerFast,
+    BertTokenizer,
     ClapAudioConfig,
     ClapConfig,
     ClapFeatureExtractor,
@@ -78,7 +78,7 @@ def make_processor(folder: Path, classes: list[str]) -> ClapProcessor:
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{c}" for c in letters), *",.'-"]
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizerFast(vocab=str(vocabulary), model_max_length=64)
+    tokenizer = BertTokenizer(vocab=str(vocabulary), model_max_length=64)
     extractor = ClapFeatureExtractor(
         feature_size=32,
         sampling_rate=RATE,
@@ -136,7 +136,7 @@ def main() -> None:
     clips = load_clips("soundbank", clips_per_class=40)
     processor = make_processor(args.output_dir, ESC50_CLASSES)
     model = make_model(len(processor.tokenizer))
-    attach_split_forward(model, Cut(len(audio_blocks(model)), model.config.text_config.num_hidden_layers))
+    attach_split_forward(model, Cut(len(audio_blocks(model)), len(model.text_model.encoder.layer)))
     evaluator = ZsteEvaluator(clips.in_folds([4]), processor, n_groups=240, tasks=("1", "3O", "3A"))
     trainer = TeminalTrainer(
         model,

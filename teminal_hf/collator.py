@@ -63,8 +63,8 @@ class GroupCollator:
         audio = row[view]
         if audio["sampling_rate"] != self.log_mel.sampling_rate:
             raise ValueError(
-                f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.log_mel.sampling_rate} Hz; "
-                "render or resample at the model's rate"
+                f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.log_mel.sampling_rate} "
+                "Hz; render or resample at the model's rate"
             )
         waveform = torch.as_tensor(audio["array"], dtype=torch.float32)
         return torch.nn.functional.pad(waveform, (0, max(0, self.log_mel.n_samples - len(waveform))))

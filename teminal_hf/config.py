@@ -17,7 +17,7 @@ from teminal_hf.trainer import TeminalConfig
 
 
 def _field(help: str, default: Any) -> Any:
-    if isinstance(default, list):
+    if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata={"help": help})
     return field(default=default, metadata={"help": help})
 
@@ -61,9 +61,7 @@ class RunArguments:
     """What is trained, from where, and how it is judged."""
 
     model: str = _field("base checkpoint: a folder, a Hub id, or clap-mini", CLAP_MINI)
-    start_from: str = _field(
-        'checkpoint to go on from: "auto" (stage B: the latest stage A), "base", or a folder', "auto"
-    )
+    start_from: str = _field('go on from "auto" (stage B: the latest stage A), "base", or a checkpoint folder', "auto")
     audio_blocks: int = _field("audio blocks trained, from the end", 1)
     text_layers: int = _field("text layers trained, from the end", 1)
     text_pooler: bool = _field("train the text pooler too", False)
@@ -73,9 +71,9 @@ class RunArguments:
     cache_prefix: bool = _field("compute the frozen layers once, keep their output on disk", True)
     resume: bool = _field("go on with the run in output_dir", False)
     eval_groups: int = _field("ZSTE groups at each evaluation during training", 100)
-    eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ["1", "3A", "3B", "3O", "5A", "8", "G"])
+    eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
-    report_tasks: list[str] = _field("ZSTE tasks of the final table", list(ZSTE_TASKS))
+    report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
     report_seed: int = _field("seed of the ZSTE items", 0)
 
     def policy(self) -> StagePolicy:
@@ -125,8 +123,8 @@ def parse(argv: Sequence[str], defaults: Path) -> Config:
     data, run, training = parser.parse_args_into_dataclasses(arguments)
     base = {**asdict(DataArguments()), **asdict(RunArguments())}
     given = {k: v for k, v in {**asdict(data), **asdict(run)}.items() if v != base[k]}
-    given |= {k: v for k, v in values.items() if k not in base}
-    given |= {k: getattr(training, k) for k in _flags(arguments) if k not in base}
+    plain = training.to_dict()  # enums as their values
+    given |= {k: plain[k] for k in (*values, *_flags(arguments)) if k in plain and k not in base}
     return Config(data, run, training, given)
 
 

@@ -7,7 +7,7 @@ the builder is found through the hook of `hooks.py`.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Split, Value
@@ -85,7 +85,7 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
     """Builder of the manifests; `as_dataset` and `as_streaming_dataset` add the rendering."""
 
     BUILDER_CONFIG_CLASS = TemporalConfig
-    BUILDER_CONFIGS = [TemporalConfig(name=stage, version=datasets.Version("1.0.0")) for stage in STAGES]
+    BUILDER_CONFIGS: ClassVar = [TemporalConfig(name=stage, version=datasets.Version("1.0.0")) for stage in STAGES]
     config: TemporalConfig
 
     def _info(self) -> datasets.DatasetInfo:

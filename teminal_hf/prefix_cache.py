@@ -80,6 +80,11 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._meanings)
 
+    def delete(self) -> None:
+        """Remove the file; the data set is of no use afterwards."""
+        self._store = None
+        self._path.unlink()
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         if self._store is None:
             self._store = np.memmap(self._path, dtype=np.float16, mode="r", shape=self._shape)

@@ -1,8 +1,10 @@
 """The steps that every recipe takes, in order. The recipes themselves, with their defaults, are in `recipes/`."""
 
 import logging
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from torch import nn
 from transformers import ClapProcessor, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from teminal_hf import run_folder
 from teminal_hf.collator import GroupCollator
@@ -28,11 +30,18 @@ from teminal_hf.trainer import TeminalTrainer
 logger = logging.getLogger("teminal_hf")
 
 
-def main(stage: str, argv: Sequence[str], defaults: Path) -> Path:
-    """Run `stage` ("stage_a", "stage_b" or "plain_pairs") as the command line says; returns the run folder."""
+def main(stage: str, argv: Sequence[str], defaults: Path) -> None:
+    """Run `stage` ("stage_a", "stage_b" or "plain_pairs") as the command line says.
+
+    What a user can mend (`ValueError`, `OSError`) ends the program with its message alone.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
-    return post_train(stage, parse(argv, defaults))
+    try:
+        post_train(stage, parse(argv, defaults))
+    except (ValueError, OSError) as error:
+        logger.debug("where it came from", exc_info=True)
+        sys.exit(f"error: {error}")
 
 
 def post_train(stage: str, config: Config) -> Path:
@@ -48,36 +57,33 @@ def post_train(stage: str, config: Config) -> Path:
     model, processor = load_clap(start)
     warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
 
-    groups, validation, test = _data(stage, config, processor)
+    data = _data(stage, config, processor)
     tuned, trainable = apply_stage(model, policy)
     if main_process:
         run_folder.write_config(folder, config.given)
         run_folder.write_record(folder, **_facts(stage, config, start, trainable))
 
     collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
-    train_set: Any = groups
-    train_collator: Any = collator
+    train, validation = data.train, data.validation
+    collate: Callable[..., Any] = collator
+    caches: list[CachedGroups] = []
     if run.cache_prefix:
-        cache = folder / f"prefix_cache_{args.process_index}.bin"
-        workers = args.dataloader_num_workers
-        train_set = CachedGroups(tuned, policy.cut, groups, collator, cache, num_workers=workers)
-        train_collator = collate_cached
+        for name, rows in (("train", train), ("validation", validation)):
+            if rows is not None:
+                path = folder / f"prefix_{name}_{args.process_index}.bin"
+                workers = args.dataloader_num_workers
+                caches.append(CachedGroups(tuned, policy.cut, rows, collator, path, num_workers=workers))
+        train, validation, collate = caches[0], caches[1] if len(caches) > 1 else None, collate_cached
         args.dataloader_num_workers = 0  # reading the cache is cheaper than handing batches between processes
-    zste = None
-    if validation is not None:
-        judge = ZsteEvaluator(
-            validation, processor, n_groups=min(run.eval_groups, len(validation)), tasks=run.eval_tasks,
-            seed=run.report_seed, gap=config.data.gap, crossfade=config.data.crossfade,
-        )  # fmt: skip
-        zste = _Figures(judge, policy.cut)
 
     trainer = TeminalTrainer(
         tuned,
         args,
-        data_collator=train_collator,
-        train_dataset=train_set,
+        data_collator=collate,
+        train_dataset=train,
+        eval_dataset=validation,
         processing_class=processor,
-        zste=zste,
+        zste=_during_training(config, data.validation_clips, processor),
     )
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if run.resume else None)
@@ -85,12 +91,12 @@ def post_train(stage: str, config: Config) -> Path:
     if not main_process:
         return folder
     plain = save_clap(tuned, processor, folder)
-    if run.cache_prefix:
-        cache.unlink()
+    for cache in caches:
+        cache.delete()
     run_folder.write_json(folder / "log.json", trainer.state.log_history)
     run_folder.write_record(folder, train_seconds=round(seconds, 1), steps=trainer.state.global_step, complete=True)
-    if test is not None:
-        _report(stage, config, folder, plain, processor, test)
+    if data.test_clips is not None:
+        _report(stage, config, folder, plain, processor, data.test_clips)
     logger.info("saved in %s", folder)
     return folder
 
@@ -110,22 +116,52 @@ def _starting_point(stage: str, config: Config, folder: Path) -> str:
     return str(found)
 
 
-def _data(stage: str, config: Config, processor: ClapProcessor) -> tuple[Any, ClipTable | None, ClipTable | None]:
-    """Rows to train on, and the clips of the validation and test folds."""
+@dataclass(frozen=True)
+class _Data:
+    """Rows to train and validate on, and the clips ZSTE is made of."""
+
+    train: Any
+    validation: Any = None
+    validation_clips: ClipTable | None = None
+    test_clips: ClipTable | None = None
+
+
+def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
     data, extractor = config.data, processor.feature_extractor
     if stage == "plain_pairs":
-        return PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor), None, None
+        return _Data(PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor))
     clips = data.clips()
     folds = data.folds(clips)
     usable = clips.in_folds(fold for chosen in folds.values() for fold in chosen).usable(extractor.sampling_rate)
     tables = {name: usable.in_folds(chosen) for name, chosen in folds.items()}
-    settings = RenderSettings(
-        extractor.sampling_rate, extractor.nb_max_samples / extractor.sampling_rate, data.gap, data.crossfade
+    window = extractor.nb_max_samples / extractor.sampling_rate
+    renderer = Renderer(usable, RenderSettings(extractor.sampling_rate, window, data.gap, data.crossfade))
+
+    def groups(split: str, n_groups: int) -> GroupDataset:
+        rows = list(plan(stage, tables[split], n_groups, data.groups_seed))
+        return GroupDataset(rows, renderer, config.training.views)
+
+    train, test = groups("train", data.n_groups), tables.get("test")
+    if config.training.eval_strategy == IntervalStrategy.NO or "validation" not in tables:
+        return _Data(train, test_clips=test)
+    return _Data(train, groups("validation", max(2, data.n_groups // 8)), tables["validation"], test)
+
+
+def _during_training(config: Config, clips: ClipTable | None, processor: ClapProcessor) -> Any:
+    """ZSTE at every evaluation, as flat figures; the frozen prefix of its recordings is computed once."""
+    if clips is None:
+        return None
+    run, data = config.run, config.data
+    evaluator = ZsteEvaluator(
+        clips,
+        processor,
+        n_groups=min(run.eval_groups, len(clips)),
+        tasks=run.eval_tasks,
+        seed=run.report_seed,
+        gap=data.gap,
+        crossfade=data.crossfade,
     )
-    rows = list(plan(stage, tables["train"], data.n_groups, data.groups_seed))
-    groups = GroupDataset(rows, Renderer(usable, settings), config.training.views)
-    validation = tables.get("validation") if config.training.eval_strategy != "no" else None
-    return groups, validation, tables.get("test")
+    return lambda model: evaluator(model, run.policy().cut).figures()
 
 
 def _load_pairs(data: DataArguments) -> Dataset:
@@ -133,16 +169,6 @@ def _load_pairs(data: DataArguments) -> Dataset:
         raise ValueError("plain pairs need --source: a Hub or local data set with an audio and a text column")
     loaded = load_dataset(data.source or "audiofolder", data_dir=data.data_dir)
     return concatenate_datasets(list(loaded.values())) if isinstance(loaded, DatasetDict) else loaded
-
-
-class _Figures:
-    """ZSTE during training, as flat figures; the frozen prefix is evaluated once."""
-
-    def __init__(self, evaluator: ZsteEvaluator, cut: Any) -> None:
-        self.evaluator, self.cut = evaluator, cut
-
-    def __call__(self, model: nn.Module) -> dict[str, float]:
-        return self.evaluator(model, self.cut).figures()
 
 
 def _facts(stage: str, config: Config, start: str, trainable: Trainable) -> Mapping[str, Any]:

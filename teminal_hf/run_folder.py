@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "evaluat
 
 
 def open_run(stage: str, output_dir: str | None, resume: bool) -> Path:
-    """The folder of a new run (`runs/<stage>-NNN` if none is named), or of the one to resume; the same in every process.
+    """The folder of a new run (`runs/<stage>-NNN` if none is named), or of the one to resume; one for all processes.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is not set.

@@ -60,7 +60,7 @@ class _Decoded:
 
 @dataclass
 class ClipTable:
-    """Labelled clips. `ids`, `labels`, `folds` and `rows` are parallel; `reader(row, sampling_rate)` gives the sound."""
+    """Labelled clips. `ids`, `labels`, `folds`, `rows` are parallel; `reader(row, sampling_rate)` gives the sound."""
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]

@@ -1,7 +1,7 @@
 """What a stage trains: the last blocks and layers of a `ClapModel`, found by structure, for any size of it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
@@ -89,13 +89,14 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
     else:
         for module in modules.values():
             module.requires_grad_(True)
-        # Of ClapModel's two log-scales one is trained, the other copied from it: a contrastive loss has one temperature.
+        # Of ClapModel's two log-scales one is trained and the other copied from it: the loss has one temperature.
         model.logit_scale_a.requires_grad_(True)
     return tuned, Trainable.of(tuned, total)
 
 
 def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module]:
-    encoder, text = model.audio_model.audio_encoder, model.text_model
+    encoder: Any = model.audio_model.audio_encoder
+    text = model.text_model
     blocks, layers = audio_blocks(model), text.encoder.layer
     for name, wanted, present in (
         ("audio_blocks", policy.audio_blocks, len(blocks)),
@@ -111,7 +112,7 @@ def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module
     if policy.audio_blocks:
         chosen.append(encoder.norm)
     chosen += list(layers[len(layers) - policy.text_layers :])
-    if policy.text_pooler:
+    if policy.text_pooler and text.pooler is not None:
         chosen.append(text.pooler)
     if policy.projections:
         chosen += [model.audio_projection, model.text_projection]

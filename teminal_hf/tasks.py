@@ -3,6 +3,7 @@
 Items are fixed by (clips, seed) and meant for folds that were never trained on. How they are scored is `zste.py`'s.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,14 +75,17 @@ def plan_zste(
 def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
     """Two orders of the clips, matched place by place, classes different in every place."""
     rng = np.random.default_rng([seed, len(clips)])
-    first, second = rng.permutation(len(clips)), rng.permutation(len(clips))
+    label, most = Counter(clips.labels).most_common(1)[0]
+    if 2 * most > len(clips):
+        raise ValueError(f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class")
+    first, second = (rng.permutation(len(clips)).tolist() for _ in range(2))
     for i in range(len(clips)):
         while clips.labels[first[i]] == clips.labels[second[i]]:
-            j = rng.integers(len(clips))
-            swapped = clips.labels[second[i]] != clips.labels[first[j]]
-            if swapped and clips.labels[second[j]] != clips.labels[first[i]]:
-                second[[i, j]] = second[[j, i]]
-    return [(int(a), int(b)) for a, b in zip(first, second, strict=True)]
+            j = int(rng.integers(len(clips)))
+            fits = clips.labels[second[i]] != clips.labels[first[j]]
+            if fits and clips.labels[second[j]] != clips.labels[first[i]]:
+                second[i], second[j] = second[j], second[i]
+    return list(zip(first, second, strict=True))
 
 
 def _question(
@@ -116,13 +120,13 @@ def _distractors(pair: tuple[str, str], classes: list[str], wording: str, rng: n
     captions: dict[str, str] = {}
     while len(captions) < n_rest:
         if len(captions) < n_rest // 2:
-            named = [str(rng.choice(pair)), str(rng.choice(others))]
+            one, other = str(rng.choice(pair)), str(rng.choice(others))
         else:
-            named = [str(c) for c in rng.choice(others, 2, replace=False)]
-        first, second = _either_way(*named, rng)
+            one, other = (str(c) for c in rng.choice(others, 2, replace=False))
+        first, second = _either_way(one, other, rng)
         connective = str(rng.choice([wording, wording, "while"]))  # as often as among the first three
-        relation = "overlap" if connective == "while" else "sequence"
-        captions.setdefault(meaning(relation, first, second), caption(connective, first, second))
+        key = meaning("overlap" if connective == "while" else "sequence", first, second)
+        captions.setdefault(key, caption(connective, first, second))
     return list(captions.values())
 
 

@@ -33,7 +33,7 @@ def plain_clap(model: nn.Module) -> ClapModel:
     found = next((module for module in model.modules() if isinstance(module, ClapModel)), None)
     if found is None:
         raise TypeError(f"a transformers ClapModel is needed, found {type(model).__name__}")
-    if found.config.audio_config.enable_fusion:
+    if found.audio_model.config.enable_fusion:
         raise ValueError(
             "this is a fused CLAP checkpoint (enable_fusion=True): it mixes random crops of long audio, which destroys "
             "the order of events; use an unfused one, such as laion/clap-htsat-unfused"
@@ -43,7 +43,7 @@ def plain_clap(model: nn.Module) -> ClapModel:
 
 def audio_blocks(model: ClapModel) -> list[tuple[int, nn.Module]]:
     """Every Swin block in order, with the number of its stage."""
-    stages = model.audio_model.audio_encoder.layers
+    stages: Any = model.audio_model.audio_encoder.layers
     return [(number, block) for number, stage in enumerate(stages) for block in stage.blocks]
 
 
@@ -66,7 +66,7 @@ def audio_suffix(model: ClapModel, cut: Cut, tokens: Tensor) -> Tensor:
 
 
 def _run_blocks(model: ClapModel, tokens: Tensor, start: int, stop: int) -> Tensor:
-    encoder = model.audio_model.audio_encoder
+    encoder: Any = model.audio_model.audio_encoder
     blocks = audio_blocks(model)
     for index in range(start, stop):
         stage, block = blocks[index]
@@ -87,7 +87,8 @@ def text_suffix(model: ClapModel, cut: Cut, hidden: Tensor, attention_mask: Tens
     """Hidden states at the cut (B, L, H) -> L2-normalised `text_embeds` (B, D)."""
     layers = model.text_model.encoder.layer
     hidden = _run_layers(model, hidden, attention_mask, len(layers) - cut.text_layers, len(layers))
-    return nn.functional.normalize(model.text_projection(model.text_model.pooler(hidden)), dim=-1)
+    pooler: Any = model.text_model.pooler
+    return nn.functional.normalize(model.text_projection(pooler(hidden)), dim=-1)
 
 
 def _run_layers(model: ClapModel, hidden: Tensor, attention_mask: Tensor, start: int, stop: int) -> Tensor:
@@ -126,7 +127,7 @@ def split_forward(
 def attach_split_forward(model: ClapModel, cut: Cut) -> None:
     """Let `model(...)` take prefix outputs too. On the instance, not in a subclass: the model stays a plain
     `ClapModel` for saving, while DDP and peft, which call `forward`, go through the split."""
-    model.forward = partial(split_forward, model, cut)  # type: ignore[method-assign]
+    model.forward = partial(split_forward, model, cut)
 
 
 def detach_split_forward(model: ClapModel) -> None:

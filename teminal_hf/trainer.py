@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -44,7 +44,7 @@ class TeminalConfig(TrainingArguments):
     alpha_same_overlap: float = field(default=1.0, metadata={"help": "weight of a sample's own overlaid view"})
     alpha_cross_overlap: float = field(default=1.0, metadata={"help": "weight of other samples' overlaid views"})
     beta: float = field(default=1.0, metadata={"help": "weight of the reversed and overlay rows"})
-    similarity: str = field(default="cosine", metadata={"help": "cosine or dot"})
+    similarity: Literal["cosine", "dot"] = field(default="cosine", metadata={"help": "cosine or dot"})
     rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
 
     plain_share: float = field(
@@ -79,6 +79,9 @@ class TeminalTrainer(Trainer):
         zste: called at every evaluation with the plain model, returns figures logged as `eval_zste_<task>`.
         Everything else as in `transformers.Trainer`.
     """
+
+    args: TeminalConfig
+    model: nn.Module
 
     # A contrastive loss is a mean over its own micro-batch: the Trainer must divide it by the number of micro-batches
     # (huggingface/transformers#47688) ...
@@ -219,8 +222,8 @@ class TeminalTrainer(Trainer):
 class _ClampLogitScale(TrainerCallback):
     """Keeps the learned scale at 100 or below, and ClapModel's second log-scale equal to the first."""
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
-        clap = plain_clap(model)
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        clap = plain_clap(kwargs["model"])
         with torch.no_grad():
             clap.logit_scale_a.clamp_(max=MAX_LOG_SCALE)
             clap.logit_scale_t.copy_(clap.logit_scale_a)
