@@ -23,6 +23,10 @@ CONNECTIVES: dict[str, Connective] = {
     "before": Connective("{first} before {second}", "sequence"),
     "after": Connective("{second} after {first}", "sequence"),
     "while": Connective("{first} while {second}", "overlap"),
+    "and later": Connective("{first} and later {second}", "sequence"),
+    "afterwards": Connective("{first}, afterwards {second}", "sequence"),
+    "leads into": Connective("{first} leads into {second}", "sequence"),
+    "starts with": Connective("it starts with {first} and ends with {second}", "sequence"),
     "followed by": Connective("{first} followed by {second}", "sequence", held_out=True),
     "then": Connective("{first} then {second}", "sequence", held_out=True),
     "preceded by": Connective("{second} preceded by {first}", "sequence", held_out=True),
@@ -50,6 +54,14 @@ def caption(connective: str, first: str, second: str) -> str:
     if connective not in CONNECTIVES:
         raise ValueError(f"unknown connective {connective!r}; choose one of {', '.join(sorted(CONNECTIVES))}")
     return CONNECTIVES[connective].template.format(first=spoken(first), second=spoken(second))
+
+
+def check_training_connective(name: str) -> None:
+    """Raise a ValueError unless `name` is a connective of order that training may use."""
+    usable = [n for n, c in CONNECTIVES.items() if c.relation == "sequence" and not c.held_out]
+    if name not in usable:
+        why = "is held out for evaluation" if name in HELD_OUT_CONNECTIVES else "is no connective of order"
+        raise ValueError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}")
 
 
 def meaning(relation: Relation, *labels: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from teminal_hf.captions import SEQUENCE_CONNECTIVES
 from teminal_hf.dataset import split_folds
 from teminal_hf.models import CLAP_MINI
 from teminal_hf.sources import ClipTable, load_clips
@@ -38,6 +39,7 @@ class DataArguments:
     test_folds: list[int] | None = _field("default: the last", None)
     n_groups: int = _field("groups in the training manifest", 2000)
     groups_seed: int = _field("seed of the manifest", 0)
+    connectives: list[str] = _field("how stage B says order; repeat one to say it more often", SEQUENCE_CONNECTIVES)
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
 

@@ -12,7 +12,15 @@ import numpy as np
 
 from teminal_hf import audio
 from teminal_hf.audio import Waveform
-from teminal_hf.captions import BOTH, SEQUENCE_CONNECTIVES, SINGLE, caption, meaning, spoken
+from teminal_hf.captions import (
+    BOTH,
+    SEQUENCE_CONNECTIVES,
+    SINGLE,
+    caption,
+    check_training_connective,
+    meaning,
+    spoken,
+)
 from teminal_hf.sources import ClipTable
 
 VIEWS = ("single", "forward", "reversed", "overlay")
@@ -108,11 +116,23 @@ class Renderer:
         return audio.level_to(audio.fade_ends(waveform, s.sampling_rate), level)
 
 
-def plan(stage: str, clips: ClipTable, n_groups: int, seed: int) -> Iterator[dict[str, Any]]:
+def plan(
+    stage: str,
+    clips: ClipTable,
+    n_groups: int,
+    seed: int,
+    connectives: Sequence[str] = SEQUENCE_CONNECTIVES,
+) -> Iterator[dict[str, Any]]:
     """The manifest of `stage` ("stage_a" or "stage_b"): `n_groups` rows of ids, labels and captions.
 
-    Captions are stored, so that the manifest is of use without this package.
+    Captions are stored, so that the manifest is of use without this package. Stage B says order with one of
+    `connectives`, drawn anew for each view.
+
+    Raises:
+        ValueError: a connective that is unknown, says no order, or is held out for evaluation.
     """
+    for name in connectives:
+        check_training_connective(name)
     by_class: dict[str, list[str]] = {}
     for clip_id, label in zip(clips.ids, clips.labels, strict=True):
         by_class.setdefault(label, []).append(clip_id)
@@ -124,10 +144,10 @@ def plan(stage: str, clips: ClipTable, n_groups: int, seed: int) -> Iterator[dic
         a, b = (labels[i] for i in rng.choice(len(labels), 2, replace=False))
         clip_a, clip_b = (by_class[label][rng.integers(len(by_class[label]))] for label in (a, b))
         group = {"group_id": index, "seed": seed, "clip_a": clip_a, "clip_b": clip_b, "label_a": a, "label_b": b}
-        yield group | words(a, b, rng)
+        yield group | words(a, b, connectives, rng)
 
 
-def _stage_a_words(a: str, b: str, rng: np.random.Generator) -> dict[str, str]:
+def _stage_a_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
     """One sound ("the sound of X") or two, in sequence or overlaid ("the sound of X and Y")."""
     return {
         "double_view": str(rng.choice(STAGE_B_VIEWS)),
@@ -136,9 +156,9 @@ def _stage_a_words(a: str, b: str, rng: np.random.Generator) -> dict[str, str]:
     }
 
 
-def _stage_b_words(a: str, b: str, rng: np.random.Generator) -> dict[str, str]:
-    """Forward, reversed and overlay, each with its caption; "before" and "after" at random."""
-    forward, reverse = (str(rng.choice(SEQUENCE_CONNECTIVES)) for _ in range(2))
+def _stage_b_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
+    """Forward, reversed and overlay, each with its caption; connectives at random."""
+    forward, reverse = (str(rng.choice(list(connectives))) for _ in range(2))
     return {
         "single_caption": SINGLE.format(spoken(a)),
         "forward_caption": caption(forward, a, b),

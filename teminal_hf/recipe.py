@@ -1,5 +1,6 @@
 """The steps that every recipe takes, in order. The recipes themselves, with their defaults, are in `recipes/`."""
 
+import copy
 import logging
 import sys
 import time
@@ -25,6 +26,7 @@ from teminal_hf.prefix_cache import CachedGroups, collate_cached
 from teminal_hf.report import compare, format_table, plot, to_json
 from teminal_hf.sources import ClipTable
 from teminal_hf.stages import Trainable, apply_stage
+from teminal_hf.towers import attach_split_forward
 from teminal_hf.trainer import TeminalTrainer
 
 logger = logging.getLogger("teminal_hf")
@@ -58,6 +60,10 @@ def post_train(stage: str, config: Config) -> Path:
     warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
 
     data = _data(stage, config, processor)
+    reference = None
+    if args.retention:
+        reference = copy.deepcopy(model).requires_grad_(False)
+        attach_split_forward(reference, policy.cut)
     tuned, trainable = apply_stage(model, policy)
     if main_process:
         run_folder.write_config(folder, config.given)
@@ -83,6 +89,7 @@ def post_train(stage: str, config: Config) -> Path:
         train_dataset=train,
         eval_dataset=validation,
         processing_class=processor,
+        reference=reference,
         zste=_during_training(config, data.validation_clips, processor),
     )
     began = time.perf_counter()
@@ -138,7 +145,7 @@ def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
     renderer = Renderer(usable, RenderSettings(extractor.sampling_rate, window, data.gap, data.crossfade))
 
     def groups(split: str, n_groups: int) -> GroupDataset:
-        rows = list(plan(stage, tables[split], n_groups, data.groups_seed))
+        rows = list(plan(stage, tables[split], n_groups, data.groups_seed, data.connectives))
         return GroupDataset(rows, renderer, config.training.views)
 
     train, test = groups("train", data.n_groups), tables.get("test")

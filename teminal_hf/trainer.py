@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
 
+_ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
+
+
 @dataclass
 class TeminalConfig(TrainingArguments):
     """`TrainingArguments` and the weights of the loss (see `temporal_contrastive_loss`).
@@ -33,6 +36,8 @@ class TeminalConfig(TrainingArguments):
         views: of each group, in this order: `forward`, `reversed`, `overlay` for stage B, `single`, `double` for stage
             A, `forward` alone for plain audio-caption pairs. `single` may join stage B as rehearsal of single sounds.
         rehearsal: weight of the loss over `single` views beside the temporal loss.
+        retention: weight of keeping the `single` views' embeddings where the model started: the mean over both towers
+            of 1 - cosine to the embeddings of the starting checkpoint, which must be given as `reference`.
         plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
             signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
             order of the sounds, gets it going, and "Y after X" is then learned fast.
@@ -47,6 +52,7 @@ class TeminalConfig(TrainingArguments):
     similarity: Literal["cosine", "dot"] = field(default="cosine", metadata={"help": "cosine or dot"})
     rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
 
+    retention: float = field(default=0.0, metadata={"help": "weight of keeping single sounds' embeddings as they were"})
     plain_share: float = field(
         default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
     )
@@ -54,9 +60,14 @@ class TeminalConfig(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
+        if self.ddp_find_unused_parameters is None:
+            # The scale is used outside forward: a search for unused parameters would miss it. There are none.
+            self.ddp_find_unused_parameters = False
         self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
         self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
-        for name in ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta"):
+        if self.retention and "single" not in self.views:
+            raise ValueError(f"retention is about single views, and views are {self.views}; add single, or set it to 0")
+        for name in (*_ALPHAS, "beta", "rehearsal", "retention"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves the term out")
         unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double"}
@@ -76,6 +87,7 @@ class TeminalTrainer(Trainer):
     parts of the loss are logged as `loss_<part>`.
 
     Args:
+        reference: the starting checkpoint, split at the same cut, frozen; needed for `retention`.
         zste: called at every evaluation with the plain model, returns figures logged as `eval_zste_<task>`.
         Everything else as in `transformers.Trainer`.
     """
@@ -87,8 +99,17 @@ class TeminalTrainer(Trainer):
     # (huggingface/transformers#47688) ...
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *args: Any, zste: Callable[[nn.Module], dict[str, float]] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        reference: nn.Module | None = None,
+        zste: Callable[[nn.Module], dict[str, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if self.args.retention and reference is None:
+            raise ValueError("retention needs the starting checkpoint as reference=")
+        self.reference = None if reference is None else reference.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.loss_is_scaled_for_ga = False
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
@@ -116,11 +137,26 @@ class TeminalTrainer(Trainer):
         meanings = tensors.pop("meanings")
         outputs = model(**tensors)
         parts = self.contrast(outputs.audio_embeds, outputs.text_embeds, meanings, gather=model.training)
+        if self.args.retention:
+            parts["retention"] = self._drift(outputs, tensors)
+            parts["loss"] = parts["loss"] + self.args.retention * parts["retention"]
         if model.training:
             for name, value in parts.items():
                 if name != "loss":
                     self._parts[name].append(value.detach())
         return (parts["loss"], {"loss": parts["loss"]}) if return_outputs else parts["loss"]
+
+    def _drift(self, outputs: Any, tensors: dict[str, Tensor]) -> Tensor:
+        """How far the single views' embeddings have moved: 1 - cosine, mean over rows and towers."""
+        assert self.reference is not None
+        n = len(outputs.audio_embeds) // len(self.args.views)
+        start = self.args.views.index("single") * n
+        with torch.no_grad():
+            before = self.reference(**{name: tensor[start : start + n] for name, tensor in tensors.items()})
+        cosines = [
+            (outputs[tower][start : start + n] * before[tower]).sum(dim=-1) for tower in ("audio_embeds", "text_embeds")
+        ]
+        return 1 - torch.stack(cosines).mean()
 
     def _is_plain_step(self, training: bool) -> bool:
         return training and self.state.global_step < self.args.plain_share * self.state.max_steps
@@ -142,11 +178,7 @@ class TeminalTrainer(Trainer):
                 {view: audio[view] for view in temporal},
                 {view: text[view] for view in temporal},
                 scale,
-                alpha_same_time=args.alpha_same_time,
-                alpha_cross_time=args.alpha_cross_time,
-                alpha_same_overlap=args.alpha_same_overlap,
-                alpha_cross_overlap=args.alpha_cross_overlap,
-                beta=args.beta,
+                **{name: getattr(args, name) for name in (*_ALPHAS, "beta")},
                 similarity=args.similarity,
                 false_negatives=false_negatives(torch.cat([means[view] for view in temporal])),
             )
