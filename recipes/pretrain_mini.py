@@ -50,7 +50,7 @@ class SingleSounds(Dataset[dict[str, Any]]):
         i = int(rng.integers(len(self.clips)))
         sound = fade_ends(self.clips.waveform(self.clips.ids[i], RATE), RATE)
         if rng.random() < 0.5:
-            sound = loop_to(sound, int(rng.integers(len(sound), WINDOW * RATE + 1)))
+            sound = loop_to(sound, int(rng.integers(len(sound), WINDOW * RATE + 1)), RATE)
         sound = level_to(sound, float(rng.uniform(-26, -16)))
         caption = str(rng.choice(PROMPTS)).format(spoken(self.clips.labels[i]))
         array = place(sound, WINDOW * RATE, rng.random())

@@ -8,9 +8,10 @@ from teminal_hf.evaluation import Ranking, ZsteEvaluator, ZsteReport, rank
 from teminal_hf.features import LogMel
 from teminal_hf.hooks import install_builder, install_metric
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
+from teminal_hf.models import load_clap, save_clap
 from teminal_hf.pairs import Renderer, RenderSettings
 from teminal_hf.sources import ClipTable, load_clips
-from teminal_hf.stages import StagePolicy, apply_stage, merged
+from teminal_hf.stages import StagePolicy, apply_stage
 from teminal_hf.trainer import TeminalConfig, TeminalTrainer
 
 __version__ = "0.1.0"
@@ -28,9 +29,10 @@ __all__ = [
     "ZsteEvaluator",
     "ZsteReport",
     "apply_stage",
+    "load_clap",
     "load_clips",
-    "merged",
     "rank",
+    "save_clap",
     "symmetric_infonce",
     "temporal_contrastive_loss",
 ]

@@ -61,14 +61,19 @@ def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
     peak = float(np.abs(waveform).max(initial=0.0))
     if peak < SILENCE_PEAK:
         raise BadClipError(f"is silent (peak {peak:.1e} of full scale)")
+    trimmed = sounding(waveform, sampling_rate)
+    if len(trimmed) < MIN_SECONDS * sampling_rate:
+        raise BadClipError(f"holds only {1000 * len(trimmed) / sampling_rate:.0f} ms of sound (50 ms needed)")
+    return trimmed
+
+
+def sounding(waveform: Waveform, sampling_rate: int) -> Waveform:
+    """From the first to the last 10-ms frame within 50 dB of the loudest."""
     frame = max(1, round(TRIM_FRAME_SECONDS * sampling_rate))
     padded = np.pad(waveform, (0, -len(waveform) % frame))
     level = np.sqrt(np.mean(padded.reshape(-1, frame).astype(np.float64) ** 2, axis=1))
     loud = np.flatnonzero(level >= level.max() * 10 ** (TRIM_DB / 20))
-    trimmed = waveform[loud[0] * frame : (loud[-1] + 1) * frame]
-    if len(trimmed) < MIN_SECONDS * sampling_rate:
-        raise BadClipError(f"holds only {1000 * len(trimmed) / sampling_rate:.0f} ms of sound (50 ms needed)")
-    return trimmed
+    return waveform[loud[0] * frame : (loud[-1] + 1) * frame]
 
 
 def rms(waveform: Waveform) -> float:
@@ -82,17 +87,29 @@ def level_to(waveform: Waveform, decibels: float) -> Waveform:
 
 
 def cut(waveform: Waveform, samples: int, position: float) -> Waveform:
-    """At most `samples` samples taken at relative `position` in [0, 1] (0 the start, 1 the end)."""
-    start = round(position * max(0, len(waveform) - samples))
+    """At most `samples` samples, at relative `position` in [0, 1] among the places where there is enough to hear.
+
+    Enough is half the mean power of the clip; some place always has it. Without this rule a pause between two barks
+    could stand for the dog.
+    """
+    if len(waveform) <= samples:
+        return waveform
+    energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
+    starts = np.flatnonzero(energy[samples:] - energy[:-samples] >= 0.499 * samples * energy[-1] / len(waveform))
+    start = starts[round(position * (len(starts) - 1))]
     return waveform[start : start + samples]
 
 
-def fade_ends(waveform: Waveform, sampling_rate: int) -> Waveform:
-    """Raised-cosine fades of 10 ms (at most a quarter of the clip) at both ends, so that joins do not click."""
+def fade_ends(waveform: Waveform, sampling_rate: int, *, start: bool = True) -> Waveform:
+    """Raised-cosine fades of 10 ms (at most a quarter of the clip), so that joins do not click.
+
+    At both ends, or with `start=False` at the end alone.
+    """
     n = min(round(FADE_SECONDS * sampling_rate), len(waveform) // 4)
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(n) + 0.5) / max(n, 1))).astype(np.float32)
     faded = waveform.copy()
-    faded[:n] *= ramp
+    if start:
+        faded[:n] *= ramp
     faded[len(faded) - n :] *= ramp[::-1]
     return faded
 
@@ -112,9 +129,10 @@ def join(first: Waveform, second: Waveform, gap: int = 0, crossfade: int = 0) ->
     return out
 
 
-def loop_to(waveform: Waveform, samples: int) -> Waveform:
-    """Repeat (and cut) to exactly `samples` samples."""
-    return np.resize(waveform, samples)
+def loop_to(waveform: Waveform, samples: int, sampling_rate: int) -> Waveform:
+    """Repeat to exactly `samples` samples; where the last repetition is cut it is faded out."""
+    looped = np.resize(waveform, samples)
+    return fade_ends(looped, sampling_rate, start=False) if samples % len(waveform) else looped
 
 
 def place(waveform: Waveform, samples: int, position: float) -> Waveform:

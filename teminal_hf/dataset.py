@@ -7,6 +7,7 @@ the builder is found through the hook of `hooks.py`.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import datasets
@@ -27,6 +28,8 @@ _CAPTIONS = {
     "stage_a": ("double_view", "single_caption", "double_caption"),
     "stage_b": ("single_caption", "forward_caption", "reversed_caption", "overlay_caption"),
 }
+MAX_SHARDS = 16  # of a stream, for the workers and processes that read it
+_NEEDED = {"group_id", "seed", "clip_a", "clip_b", "double_view", "views"}  # to render
 MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for stage, names in _CAPTIONS.items()} | {
     "zste": Features(
         _GROUP
@@ -97,28 +100,32 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        clips = self.config.clips()
-        folds = split_folds(clips, self.config.train_folds, self.config.validation_folds, self.config.test_folds)
-        return [
-            datasets.SplitGenerator(
-                name=SPLITS[name], gen_kwargs={"clips": clips, "folds": list(chosen), "split": name}
-            )
-            for name, chosen in folds.items()
-        ]
+        clips, c = self.config.clips(), self.config
+        if c.n_groups < 1:
+            raise ValueError(f"n_groups must be at least 1, got {c.n_groups}")
+        splits = []
+        for name, folds in split_folds(clips, c.train_folds, c.validation_folds, c.test_folds).items():
+            n_groups = c.n_groups if name == "train" or c.name == "zste" else max(1, c.n_groups // 8)
+            n_shards = 1 if c.name == "zste" else min(MAX_SHARDS, n_groups)
+            # `datasets` deals a list, and only a list, out to workers: the folds of a split must not be one.
+            shards = list(pairwise(n_groups * i // n_shards for i in range(n_shards + 1)))
+            chosen = clips.in_folds(folds)
+            splits.append(datasets.SplitGenerator(name=SPLITS[name], gen_kwargs={"clips": chosen, "shards": shards}))
+        return splits
 
     def _generate_examples(
-        self, clips: ClipTable, folds: list[int], split: str
+        self, clips: ClipTable, shards: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        chosen, c = clips.in_folds(folds), self.config
+        c = self.config
         if c.name == "zste":
-            for number, item in enumerate(plan_zste(chosen, n_groups=min(c.n_groups, len(chosen)), seed=c.seed)):
+            for number, item in enumerate(plan_zste(clips, n_groups=min(c.n_groups, len(clips)), seed=c.seed)):
                 row = asdict(item)
                 row["references"] = list(row.pop("right"))
-                row |= {"seed": c.seed, "label_a": chosen.label(item.clip_a), "label_b": chosen.label(item.clip_b)}
+                row |= {"seed": c.seed, "label_a": clips.label(item.clip_a), "label_b": clips.label(item.clip_b)}
                 yield number, row
             return
-        n_groups = c.n_groups if split == "train" else max(1, c.n_groups // 8)
-        yield from enumerate(plan(c.name, chosen, n_groups, c.seed))
+        for start, stop in shards:
+            yield from ((row["group_id"], row) for row in plan(c.name, clips, stop, c.seed, start=start))
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Dataset | DatasetDict:
         manifest = super().as_dataset(*args, **kwargs)
@@ -143,13 +150,15 @@ def split_folds(
     validation: tuple[int, ...] | None = None,
     test: tuple[int, ...] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """Folds of each split: what is given; else test = the last fold, validation = the last but one, train = the rest.
+    """Folds of each split: what is given; else test = the last fold not named, validation the last but one, train the
+    rest.
 
     Raises:
         ValueError: a fold in two splits, no train fold left, or folds that do not exist.
     """
     present = sorted(set(clips.folds))
-    test = tuple(test) if test is not None else tuple(f for f in present[-1:] if f not in (train or ()))
+    if test is None:
+        test = tuple(f for f in present if f not in {*(train or ()), *(validation or ())})[-1:]
     if validation is None:
         validation = tuple(f for f in present if f not in {*test, *(train or ())})[-1:]
     if train is None:
@@ -188,6 +197,8 @@ def render_item(renderer: Renderer, row: dict[str, Any]) -> Iterator[dict[str, A
 
 def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     names = list(columns)
+    if not (set(MANIFEST[stage]) & _NEEDED <= set(names) and columns["seed"]):
+        return columns  # a few columns, asked for by name, or no row at all
     rows = [_render_row(renderer, stage, dict(zip(names, v, strict=True))) for v in zip(*columns.values(), strict=True)]
     return {name: [row[name] for row in rows] for name in rows[0]}
 

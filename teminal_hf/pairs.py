@@ -38,7 +38,7 @@ class RenderSettings:
         sampling_rate: Hz of the rendered audio; the model's.
         window: length of the rendered audio; the model's window.
         gap: silence between the two sounds of a sequence.
-        crossfade: overlap of the two sounds of a sequence; excludes `gap`.
+        crossfade: overlap of the two sounds of a sequence, at most half of the shorter; excludes `gap`.
         level_range: each clip's RMS is drawn within +- this many dB of the other's nominal level.
         level: RMS of every view, in dBFS over its sounding part; lowered for the whole group where a peak would clip.
     """
@@ -51,6 +51,8 @@ class RenderSettings:
     level: float = -20.0
 
     def __post_init__(self) -> None:
+        if self.sampling_rate <= 0:
+            raise ValueError(f"sampling_rate must be positive, got {self.sampling_rate}")
         for name in ("gap", "crossfade", "level_range"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -99,10 +101,13 @@ class Renderer:
         forward = audio.join(a, b, gap, crossfade)
         length = len(forward)
         composed = {
-            "single": audio.loop_to(a, length),
+            "single": audio.loop_to(a, length, s.sampling_rate),
             "forward": forward,
             "reversed": audio.join(b, a, gap, crossfade),
-            "overlay": audio.loop_to(a, length) + audio.loop_to(b, length),
+            # As the forward view, it begins with the beginning of `a` and ends with the end of `b` (looped from there
+            # backwards): a pause or a cut-off sound at its end would betray it.
+            "overlay": audio.loop_to(a, length, s.sampling_rate)
+            + audio.loop_to(b[::-1], length, s.sampling_rate)[::-1],
         }
         levelled = {name: audio.level_to(view, s.level) for name, view in composed.items()}
         # One gain for all views, whichever are asked for: a limiter on one view alone would betray it by its level.
@@ -112,8 +117,8 @@ class Renderer:
     def _event(self, clip_id: str, level: float, position: float) -> Waveform:
         s = self.settings
         waveform = self.clips.waveform(clip_id, s.sampling_rate)
-        waveform = audio.cut(waveform, int(s.slot * s.sampling_rate), position)
-        return audio.level_to(audio.fade_ends(waveform, s.sampling_rate), level)
+        part = audio.sounding(audio.cut(waveform, int(s.slot * s.sampling_rate), position), s.sampling_rate)
+        return audio.level_to(audio.fade_ends(part, s.sampling_rate), level)
 
 
 def plan(
@@ -122,24 +127,28 @@ def plan(
     n_groups: int,
     seed: int,
     connectives: Sequence[str] = SEQUENCE_CONNECTIVES,
+    *,
+    start: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """The manifest of `stage` ("stage_a" or "stage_b"): `n_groups` rows of ids, labels and captions.
+    """The manifest of `stage` ("stage_a" or "stage_b"): `n_groups` rows of ids, labels and captions, from `start` on.
 
     Captions are stored, so that the manifest is of use without this package. Stage B says order with one of
     `connectives`, drawn anew for each view.
 
     Raises:
-        ValueError: a connective that is unknown, says no order, or is held out for evaluation.
+        ValueError: a connective that is unknown, says no order, or is held out for evaluation; a single class.
     """
     for name in connectives:
         check_training_connective(name)
     by_class: dict[str, list[str]] = {}
     for clip_id, label in zip(clips.ids, clips.labels, strict=True):
         by_class.setdefault(label, []).append(clip_id)
+    labels = sorted(by_class)
+    if len(labels) < 2:
+        raise ValueError(f"pairs need two classes; these folds hold {labels}")
     words = {"stage_a": _stage_a_words, "stage_b": _stage_b_words}[stage]
-    for index in range(n_groups):
+    for index in range(start, n_groups):
         rng = np.random.default_rng([seed, index, _PLAN])
-        labels = sorted(by_class)
         # Two classes without replacement, then a clip of each: every ordered pair of classes is reachable.
         a, b = (labels[i] for i in rng.choice(len(labels), 2, replace=False))
         clip_a, clip_b = (by_class[label][rng.integers(len(by_class[label]))] for label in (a, b))

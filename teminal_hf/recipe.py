@@ -95,11 +95,11 @@ def post_train(stage: str, config: Config) -> Path:
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if run.resume else None)
     seconds = time.perf_counter() - began
+    for cache in caches:
+        cache.delete()
     if not main_process:
         return folder
     plain = save_clap(tuned, processor, folder)
-    for cache in caches:
-        cache.delete()
     run_folder.write_json(folder / "log.json", trainer.state.log_history)
     run_folder.write_record(folder, train_seconds=round(seconds, 1), steps=trainer.state.global_step, complete=True)
     if data.test_clips is not None:
@@ -136,6 +136,8 @@ class _Data:
 def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
     data, extractor = config.data, processor.feature_extractor
     if stage == "plain_pairs":
+        if config.training.eval_strategy != IntervalStrategy.NO:
+            raise ValueError("plain pairs have no validation split; set eval_strategy to no")
         return _Data(PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor))
     clips = data.clips()
     folds = data.folds(clips)
@@ -149,8 +151,10 @@ def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
         return GroupDataset(rows, renderer, config.training.views)
 
     train, test = groups("train", data.n_groups), tables.get("test")
-    if config.training.eval_strategy == IntervalStrategy.NO or "validation" not in tables:
+    if config.training.eval_strategy == IntervalStrategy.NO:
         return _Data(train, test_clips=test)
+    if "validation" not in tables:
+        raise ValueError(f"eval_strategy needs validation folds, and there are none (folds: {folds}); set it to no")
     return _Data(train, groups("validation", max(2, data.n_groups // 8)), tables["validation"], test)
 
 

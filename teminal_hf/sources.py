@@ -184,7 +184,7 @@ def esc50_folder(data_dir: str | Path) -> ClipTable:
 
     Raises:
         FileNotFoundError: folder, table or a listed file missing.
-        ValueError: columns missing.
+        ValueError: columns missing, or a fold that is no number.
     """
     root = Path(data_dir)
     table, audio = root / "meta" / "esc50.csv", root / "audio"
@@ -209,8 +209,15 @@ def esc50_folder(data_dir: str | Path) -> ClipTable:
             f"{' ...' if len(missing) > 5 else ''}. Complete the folder or remove these lines"
         )
     ids = [Path(row["filename"]).stem for row in rows]
-    labels, folds = [row["category"] for row in rows], [int(row["fold"]) for row in rows]
+    labels, folds = [row["category"] for row in rows], _fold_numbers((row["fold"] for row in rows), str(table))
     return _table(ids, labels, folds, partial(_read_path, [str(path) for path in paths]))
+
+
+def _fold_numbers(values: Iterable[Any], where: str) -> list[int]:
+    try:
+        return [int(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: a fold must be a whole number ({error})") from error
 
 
 def _read_path(paths: list[str], row: int, sampling_rate: int) -> Waveform:
@@ -242,7 +249,7 @@ def from_dataset(
     feature, values = dataset.features[label_column], dataset[label_column][:]
     labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
     if fold_column is not None and fold_column in dataset.column_names:
-        folds = [int(fold) for fold in dataset[fold_column][:]]
+        folds = _fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
     else:
         seen: Counter[str] = Counter()
         folds = []

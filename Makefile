@@ -1,0 +1,30 @@
+# make demo | make test | make lint: each sets up .venv first; safe to run again.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+LAUNCH := $(BIN)/accelerate launch --config_file accelerate_config.yaml
+# Idle threads that spin make every step of a busy machine slower.
+export GOMP_SPINCOUNT := 0
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	@n=1; while [ -e runs/demo-$$(printf %03d $$n) ]; do n=$$((n+1)); done; run=runs/demo-$$(printf %03d $$n); \
+	echo "demo in $$run"; \
+	$(LAUNCH) recipes/stage_a.py --output_dir $$run/stage_a && \
+	$(LAUNCH) recipes/stage_b.py --output_dir $$run/stage_b && \
+	echo "table: $$run/stage_b/zste.json, picture: $$run/stage_b/zste.png"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

@@ -1,0 +1,81 @@
+"""What every test shares: no network, caches in a temporary folder, a tiny ESC-50."""
+
+import atexit
+import csv
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+# Read by the Hugging Face libraries when they are imported, so set before any of them is (none is above).
+_CACHE = tempfile.mkdtemp(prefix="teminal-hf-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ |= {"HF_HOME": _CACHE, "HF_DATASETS_CACHE": f"{_CACHE}/datasets", "HF_HUB_OFFLINE": "1"}
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle threads that spin make every step of a busy machine slower
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting anywhere but to this machine is an error."""
+
+    def guarded(name: str) -> Any:
+        original = getattr(socket.socket, name)
+
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_UNIX and address[0] not in LOOPBACK:
+                raise RuntimeError(f"a test tried to connect to {address}")
+            return original(self, address)
+
+        return connect
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(name))
+
+
+ESC50_CLASSES = ("dog", "rain", "door_wood_knock")
+ESC50_FOLDS = (1, 2, 3, 4, 5)
+
+
+def tone(frequency: float, seconds: float, rate: int, level: float = 0.3) -> np.ndarray:
+    """A steady sine, (samples,) float32."""
+    return (level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def esc50(tmp_path: Path) -> Path:
+    """An ESC-50 folder as distributed, of 30 short clips: 3 classes (one pitch each) x 5 folds x 2 takes.
+
+    Clips are 1 s at 44.1 kHz but for the first three of fold 1: "dog" take A is stereo, take B at 48 kHz with 0.3 s of
+    silence before and 0.7 s after; "rain" take A is 7 s long.
+    """
+    root = tmp_path / "ESC-50"
+    (root / "audio").mkdir(parents=True)
+    (root / "meta").mkdir()
+    rows = []
+    for fold in ESC50_FOLDS:
+        for target, category in enumerate(ESC50_CLASSES):
+            for take in "AB":
+                rate, samples = 44_100, tone(400 * 2**target, 1.0, 44_100)
+                if (fold, category, take) == (1, "dog", "A"):
+                    samples = np.stack([samples, 0.5 * samples], axis=1)
+                elif (fold, category, take) == (1, "dog", "B"):
+                    rate, samples = 48_000, np.pad(tone(400, 1.0, 48_000), (14_400, 33_600))
+                elif (fold, category, take) == (1, "rain", "A"):
+                    samples = tone(800, 7.0, rate)
+                source = 100 * fold + target
+                name = f"{fold}-{source}-{take}-{target}.wav"
+                soundfile.write(root / "audio" / name, samples, rate, subtype="PCM_16")
+                rows.append([name, fold, target, category, target == 0, source, take])
+    with (root / "meta" / "esc50.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "fold", "target", "category", "esc10", "src_file", "take"], *rows])
+    return root
