@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import ClapProcessor
@@ -66,7 +67,7 @@ class GroupCollator:
                 f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.log_mel.sampling_rate} "
                 "Hz; render or resample at the model's rate"
             )
-        waveform = torch.as_tensor(audio["array"], dtype=torch.float32)
+        waveform = torch.tensor(np.asarray(audio["array"]), dtype=torch.float32)  # a copy: theirs may be read-only
         return torch.nn.functional.pad(waveform, (0, max(0, self.log_mel.n_samples - len(waveform))))
 
 

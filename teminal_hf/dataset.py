@@ -85,7 +85,10 @@ class TemporalConfig(datasets.BuilderConfig):
 
 
 class TemporalPairs(datasets.GeneratorBasedBuilder):
-    """Builder of the manifests; `as_dataset` and `as_streaming_dataset` add the rendering."""
+    """Builder of the manifests; `as_dataset` and `as_streaming_dataset` add the rendering.
+
+    `datasets` renders whole rows even for `ds["label_a"][:]`; `ds.select_columns("label_a")[:]` renders nothing.
+    """
 
     BUILDER_CONFIG_CLASS = TemporalConfig
     BUILDER_CONFIGS: ClassVar = [TemporalConfig(name=stage, version=datasets.Version("1.0.0")) for stage in STAGES]

@@ -43,7 +43,13 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         clap = plain_clap(model)
         self.n_views = len(collator.views)
         collate = _FeaturesAndWords(collator)
-        loader = DataLoader(groups, batch_size=batch_size, collate_fn=collate, num_workers=num_workers)
+        loader = DataLoader(
+            groups,
+            batch_size=batch_size,
+            collate_fn=collate,
+            num_workers=num_workers,
+            generator=torch.Generator(),  # the global random state stays as it is
+        )
         captions: dict[str, int] = {}
         words: dict[str, list[Tensor]] = {}
         meanings: list[Tensor] = []

@@ -50,12 +50,11 @@ def post_train(stage: str, config: Config) -> Path:
     """Load, plan, train, evaluate before and after, save: one run."""
     args, run = config.training, config.run
     policy = run.policy()
-    folder = run_folder.open_run(stage, args.output_dir or None, run.resume)
-    args.output_dir = str(folder)
+    run_folder.check_folder(args.output_dir or None, run.resume)
     main_process = args.process_index == 0
     set_seed(args.seed)
 
-    start = _starting_point(stage, config, folder)
+    start = _starting_point(stage, config)
     model, processor = load_clap(start)
     warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
 
@@ -65,6 +64,8 @@ def post_train(stage: str, config: Config) -> Path:
         reference = copy.deepcopy(model).requires_grad_(False)
         attach_split_forward(reference, policy.cut)
     tuned, trainable = apply_stage(model, policy)
+    folder = run_folder.open_run(stage, args.output_dir or None)
+    args.output_dir = str(folder)
     if main_process:
         run_folder.write_config(folder, config.given)
         run_folder.write_record(folder, **_facts(stage, config, start, trainable))
@@ -108,13 +109,15 @@ def post_train(stage: str, config: Config) -> Path:
     return folder
 
 
-def _starting_point(stage: str, config: Config, folder: Path) -> str:
+def _starting_point(stage: str, config: Config) -> str:
     """The checkpoint to train: the base, or stage A's output; said aloud."""
     run = config.run
     if run.start_from not in ("auto", "base"):
         logger.info("%s starts from %s", stage, run.start_from)
         return run.start_from
-    found = run_folder.find_stage_a(folder, run.model) if stage == "stage_b" and run.start_from == "auto" else None
+    found = None
+    if stage == "stage_b" and run.start_from == "auto":
+        found = run_folder.find_stage_a(config.training.output_dir or None, run.model)
     if found is None:
         missing = " (no finished stage A of this base found)" if stage == "stage_b" and run.start_from == "auto" else ""
         logger.info("%s starts from the base checkpoint %s%s", stage, run.model, missing)

@@ -15,40 +15,44 @@ RECORD = "run.json"
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "evaluate", "numpy", "soundfile", "soxr")
 
 
-def open_run(stage: str, output_dir: str | None, resume: bool) -> Path:
-    """The folder of a new run (`runs/<stage>-NNN` if none is named), or of the one to resume; one for all processes.
+def check_folder(output_dir: str | None, resume: bool) -> None:
+    """Before anything is loaded: may a run be kept in `output_dir` (None: a folder of its own)?
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is not set.
         FileNotFoundError: `resume` is set and there is no run.
     """
-    state = PartialState()
-    chosen: list[Any] = [None]
-    if state.is_main_process:
-        chosen = [_choose(stage, output_dir, resume)]
-    return Path(broadcast_object_list(chosen)[0]) if state.num_processes > 1 else Path(chosen[0])
-
-
-def _choose(stage: str, output_dir: str | None, resume: bool) -> str:
-    if resume and output_dir is None:
-        raise FileNotFoundError("--resume needs the run to go on with: --output_dir RUN")
     if output_dir is None:
-        number = 1
-        while True:
-            folder = ROOT / f"{stage}-{number:03d}"
-            try:
-                folder.mkdir(parents=True)
-                return str(folder)
-            except FileExistsError:
-                number += 1
+        if resume:
+            raise FileNotFoundError("--resume needs the run to go on with: --output_dir RUN")
+        return
     folder = Path(output_dir)
     if (folder / RECORD).is_file() and not resume:
         raise FileExistsError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
     if resume and not (folder / RECORD).is_file():
         found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"
         raise FileNotFoundError(f"nothing to resume in {folder}: {found}; leave --resume out to start there")
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
+
+
+def open_run(stage: str, output_dir: str | None) -> Path:
+    """Make the run's folder (`runs/<stage>-NNN` if none is named); the same for all processes."""
+    state = PartialState()
+    chosen: list[Any] = [_make(stage, output_dir) if state.is_main_process else None]
+    return Path(broadcast_object_list(chosen)[0]) if state.num_processes > 1 else Path(chosen[0])
+
+
+def _make(stage: str, output_dir: str | None) -> str:
+    if output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        return output_dir
+    number = 1
+    while True:
+        folder = ROOT / f"{stage}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+            return str(folder)
+        except FileExistsError:
+            number += 1
 
 
 def write_record(folder: Path, **facts: Any) -> None:
@@ -82,11 +86,11 @@ def is_complete(folder: Path) -> bool:
     return bool(read_record(folder).get("complete")) and (folder / "model.safetensors").is_file()
 
 
-def find_stage_a(output_dir: Path, base: str) -> Path | None:
+def find_stage_a(output_dir: str | None, base: str) -> Path | None:
     """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one,
     complete and of the same base; else None."""
-    numbered = sorted(ROOT.glob("stage_a-*"), reverse=True)
-    for folder in (output_dir.parent / "stage_a", *numbered):
+    siblings = [] if output_dir is None else [Path(output_dir).parent / "stage_a"]
+    for folder in (*siblings, *sorted(ROOT.glob("stage_a-*"), reverse=True)):
         if is_complete(folder) and read_record(folder).get("base") == base:
             return folder
     return None

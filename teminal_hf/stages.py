@@ -52,11 +52,11 @@ class Trainable:
         return self.count / self.total
 
     @classmethod
-    def of(cls, model: nn.Module, total: int | None = None) -> "Trainable":
-        """Read off a model; `total` where adapters are not to be counted in."""
+    def of(cls, model: nn.Module) -> "Trainable":
+        """Read off a model; adapters are not part of its total."""
         trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-        everything = sum(p.numel() for p in model.parameters()) if total is None else total
-        return cls(sum(trained.values()), everything, tuple(trained))
+        total = sum(p.numel() for name, p in model.named_parameters() if ".lora_" not in name)
+        return cls(sum(trained.values()), total, tuple(trained))
 
     def __str__(self) -> str:
         return f"{self.count:,} of {self.total:,} parameters ({self.share:.1%})"
@@ -72,7 +72,6 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
         ValueError: more blocks or layers than the model has, or a fused checkpoint.
     """
     plain_clap(model)
-    total = sum(parameter.numel() for parameter in model.parameters())
     modules = _stage_modules(model, policy)
     model.requires_grad_(False)
     attach_split_forward(model, policy.cut)
@@ -91,7 +90,7 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
             module.requires_grad_(True)
         # Of ClapModel's two log-scales one is trained and the other copied from it: the loss has one temperature.
         model.logit_scale_a.requires_grad_(True)
-    return tuned, Trainable.of(tuned, total)
+    return tuned, Trainable.of(tuned)
 
 
 def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module]:

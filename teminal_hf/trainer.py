@@ -1,5 +1,6 @@
 """`TeminalTrainer`: a `transformers.Trainer` whose loss contrasts the views of a batch of groups."""
 
+import itertools
 import logging
 import math
 import time
@@ -13,8 +14,9 @@ import torch
 import torch.distributed.nn.functional as distributed
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput, has_length
 
-from teminal_hf.collator import false_negatives
+from teminal_hf.collator import GroupCollator, false_negatives
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.pairs import STAGE_B_VIEWS
 from teminal_hf.stages import Trainable, train_mode
@@ -70,6 +72,10 @@ class TeminalConfig(TrainingArguments):
         for name in (*_ALPHAS, "beta", "rehearsal", "retention"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves the term out")
+        if not 0 <= self.plain_share <= 1:
+            raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")
+        if len(set(self.views)) < len(self.views):
+            raise ValueError(f"views must differ, got {self.views}")
         unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double"}
         if unknown or not self.views:
             raise ValueError(
@@ -109,13 +115,14 @@ class TeminalTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.args.retention and reference is None:
             raise ValueError("retention needs the starting checkpoint as reference=")
-        self.reference = None if reference is None else reference.to(self.args.device)
+        self.reference = None if reference is None else reference.to(self.args.device).eval()
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
-        self.loss_is_scaled_for_ga = False
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
+        if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
+            raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         global_batch = self.args.per_device_train_batch_size * self.args.world_size
         if self.train_dataset is not None and global_batch < 2:
             raise ValueError(
@@ -199,50 +206,59 @@ class TeminalTrainer(Trainer):
         return losses
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        logger.warning(self.describe())
+        if self.train_dataset is not None:
+            line = self.describe()  # on every process: its probe gathers embeddings
+            if self.is_world_process_zero():
+                logger.warning(line)
         return super().train(*args, **kwargs)
 
     def describe(self) -> str:
         """One line: what is trained, on how much, and what it will take (measured on one batch, without a step)."""
         trainable = Trainable.of(self.model)
         args = self.args
-        groups = len(self.train_dataset)  # type: ignore[arg-type]
-        global_batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * groups / global_batch)
-        seconds = self._probe_step() * args.gradient_accumulation_steps
+        accumulated, batch = args.gradient_accumulation_steps, args.per_device_train_batch_size * args.world_size
+        steps, groups = args.max_steps, "a stream of"
+        if has_length(self.train_dataset):
+            groups = str(len(self.train_dataset))
+            batches = int(groups) // batch if args.dataloader_drop_last else math.ceil(int(groups) / batch)
+            if steps <= 0:
+                steps = math.ceil(args.num_train_epochs * max(1, math.ceil(batches / accumulated)))
+        seconds = self._probe_step() * accumulated
         return (
-            f"training {trainable} on {groups} groups, {global_batch} a step, {steps} steps; about "
+            f"training {trainable} on {groups} groups, {batch * accumulated} a step, {steps} steps; about "
             f"{seconds:.2f} s a step, {_duration(seconds * steps)} in all, {_memory_gib(args.device):.1f} GiB"
         )
 
     def _probe_step(self) -> float:
         """Seconds of one forward and backward; leaves weights, gradients and random state as they were."""
-        n = min(self.args.per_device_train_batch_size, len(self.train_dataset))  # type: ignore[arg-type]
         self._move_model_to_device(self.model, self.args.device)
+        training = self.model.training
         with torch.random.fork_rng():
             start = time.perf_counter()
-            batch = self.data_collator([self.train_dataset[i] for i in range(n)])  # type: ignore[index]
-            batch = self._prepare_inputs(batch)
+            rows = itertools.islice(iter(self.train_dataset), self.args.per_device_train_batch_size)  # type: ignore[arg-type]
+            batch = self._prepare_inputs(self.data_collator(list(rows)))
             self.model.train()
             with self.accelerator.autocast():
                 loss = self.compute_loss(self.model, batch)
-            loss.backward()
+            torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad], allow_unused=True)
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
             seconds = time.perf_counter() - start
-        self.model.zero_grad(set_to_none=True)
+        if not training:
+            self.model.eval()
         self._parts.clear()
         return seconds
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As in `Trainer`, with ZSTE's figures beside `eval_loss`."""
-        metrics = super().evaluate(*args, **kwargs)
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in `Trainer`, with ZSTE's figures beside `eval_loss`, where callbacks and the best checkpoint look."""
+        output = super().evaluation_loop(*args, **kwargs)
         if self.zste is not None:
-            prefix = kwargs.get("metric_key_prefix", "eval")
             model = self.accelerator.unwrap_model(self.model)
             model.eval()
-            figures = {f"{prefix}_zste_{name}": value for name, value in self.zste(model).items()}
-            self.log(figures)
-            metrics |= figures
-        return metrics
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            assert output.metrics is not None
+            output.metrics.update({f"{prefix}_zste_{name}": value for name, value in self.zste(model).items()})
+        return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -265,7 +281,10 @@ def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor
     """The batch with one wording of its captions: "plain_*" in the place of "*", or left out."""
     chosen = {name: tensor for name, tensor in inputs.items() if not name.startswith("plain_")}
     if plain:
-        chosen |= {name.removeprefix("plain_"): t for name, t in inputs.items() if name.startswith("plain_")}
+        said_plainly = {name.removeprefix("plain_"): t for name, t in inputs.items() if name.startswith("plain_")}
+        if not said_plainly:
+            raise ValueError("plain_share needs both wordings in the batch: GroupCollator(..., plain_wording=True)")
+        chosen |= said_plainly
     return chosen
 
 

@@ -1,0 +1,54 @@
+"""A user's own audio-caption pairs as rows of one view."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import tone
+from datasets import Audio, Dataset
+from transformers import ClapFeatureExtractor
+
+from teminal_hf.audio import BadClipError
+from teminal_hf.pairs import view_meanings
+from teminal_hf.plain import PlainPairs
+
+RATE = 16_000
+EXTRACTOR = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=2, feature_size=16, frequency_max=8000)
+
+
+def wav(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+SHORT, LONG = tone(400, 0.5, RATE), np.concatenate([tone(400, 2.0, RATE), tone(800, 1.0, RATE)])
+PAIRS = Dataset.from_dict({"audio": [wav(SHORT), wav(LONG), {"bytes": b"x", "path": None}], "text": ["a", "b", "c"]})
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS.cast_column("audio", Audio())], ids=["bytes", "Audio"])
+def test_short_recordings_are_padded_and_long_ones_heard_from_the_start(pairs: Dataset) -> None:
+    rows = PlainPairs(pairs, "audio", "text", EXTRACTOR)
+    assert len(rows) == 3
+    for i, truth in enumerate((np.pad(SHORT, (0, 2 * RATE - len(SHORT))), LONG[: 2 * RATE])):
+        assert rows[i]["forward"]["sampling_rate"] == RATE and rows[i]["forward_caption"] == "ab"[i]
+        np.testing.assert_array_equal(rows[i]["forward"]["array"], truth)
+    assert view_meanings(rows[0], "forward") != view_meanings(rows[1], "forward")
+
+
+def test_other_rates_are_resampled() -> None:
+    pairs = Dataset.from_dict({"sound": [wav(tone(400, 1.0, 48_000), 48_000)] * 2, "words": ["a", "b"]})
+    array = PlainPairs(pairs, "sound", "words", EXTRACTOR)[1]["forward"]["array"]
+    assert len(array) == 2 * RATE and np.abs(array[100 : RATE - 100] - tone(400, 1.0, RATE)[100:-100]).max() < 1e-3
+    assert not array[RATE:].any()
+
+
+def test_errors() -> None:
+    with pytest.raises(BadClipError, match=r"pair 2 \('c'\) cannot be decoded as audio"):
+        PlainPairs(PAIRS, "audio", "text", EXTRACTOR)[2]
+    with pytest.raises(ValueError, match="the data set has no column caption; present: audio, text"):
+        PlainPairs(PAIRS, "audio", "caption", EXTRACTOR)
+    with pytest.raises(ValueError, match="contrastive training needs at least two pairs, the data set has 1"):
+        PlainPairs(PAIRS.select([0]), "audio", "text", EXTRACTOR)
