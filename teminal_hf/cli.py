@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     comparing = commands.add_parser("compare", help="one table of finished runs that differ in their seed")
     comparing.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    comparing.add_argument("--json", type=Path, help="write the table here")
     comparing.set_defaults(run=_compare)
     return parser
 
@@ -136,7 +137,10 @@ def _compare(arguments: argparse.Namespace) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"{run} holds no zste.json; name folders of finished runs")
         reports.append(json.loads(path.read_text(encoding="utf-8")))
-    print(format_table(compare(reports[0]["before"], [report["after"] for report in reports])))
+    rows = compare(reports[0]["before"], [report["after"] for report in reports])
+    print(format_table(rows))
+    if arguments.json:
+        write_json(arguments.json, rows)
 
 
 if __name__ == "__main__":

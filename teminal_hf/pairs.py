@@ -136,8 +136,10 @@ def plan(
     `connectives`, drawn anew for each view.
 
     Raises:
-        ValueError: a connective that is unknown, says no order, or is held out for evaluation; a single class.
+        ValueError: a connective that is unknown, says no order, or is held out for evaluation, or none; a single class.
     """
+    if not connectives:
+        raise ValueError("connectives is empty; name at least one, such as before")
     for name in connectives:
         check_training_connective(name)
     by_class: dict[str, list[str]] = {}

@@ -90,7 +90,8 @@ def find_stage_a(output_dir: str | None, base: str) -> Path | None:
     """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one,
     complete and of the same base; else None."""
     siblings = [] if output_dir is None else [Path(output_dir).parent / "stage_a"]
-    for folder in (*siblings, *sorted(ROOT.glob("stage_a-*"), reverse=True)):
+    numbered = sorted(ROOT.glob("stage_a-[0-9]*"), key=lambda folder: (len(folder.name), folder.name), reverse=True)
+    for folder in (*siblings, *numbered):
         if is_complete(folder) and read_record(folder).get("base") == base:
             return folder
     return None

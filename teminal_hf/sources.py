@@ -251,6 +251,11 @@ def from_dataset(
     if fold_column is not None and fold_column in dataset.column_names:
         folds = _fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
     else:
+        logger.warning(
+            "no fold column%s: each class is dealt into %d folds; recordings cut from one source may be in several",
+            "" if fold_column is None else f" {fold_column!r}",
+            N_FOLDS,
+        )
         seen: Counter[str] = Counter()
         folds = []
         for label in labels:

@@ -53,7 +53,7 @@ def test_defaults_are_used_without_a_file(tmp_path: Path) -> None:
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("n_grups: 7\n")
-    with pytest.raises(ValueError, match="unknown key.* n_grups"):
+    with pytest.raises(ValueError, match=r"unknown key.* n_grups"):
         parse([], path)
     with pytest.raises(FileNotFoundError, match=r"no configuration file .*missing\.yaml"):
         parse([str(tmp_path / "missing.yaml")], path)

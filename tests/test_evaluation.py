@@ -1,4 +1,4 @@
-"""Evaluation: the numbers are those of a straightforward computation, twice the same, and ranking hears all of a file."""
+"""Evaluation: figures are those of a straightforward computation, twice the same; ranking hears all of a file."""
 
 import logging
 from pathlib import Path

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -31,7 +32,7 @@ def test_embedded_base_is_small_plain_and_in_float32() -> None:
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-def test_embedded_base_knows_every_word_of_every_caption() -> None:
+def test_embedded_base_reads_every_caption_without_an_unknown_token() -> None:
     _, processor = load_clap(CLAP_MINI)
     bank = sound_bank(2)
     said = {text for item in plan_zste(bank) for text in item.candidates}
@@ -45,10 +46,18 @@ def test_embedded_base_knows_every_word_of_every_caption() -> None:
     ids = tokenizer(sorted(said))["input_ids"]
     assert not any(tokenizer.unk_token_id in row for row in ids)
     assert max(map(len, ids)) <= tokenizer.model_max_length
-    # word by word, not letter by letter
-    pieces = {token for row in ids for token in tokenizer.convert_ids_to_tokens(row)}
+    # ZSTE's words are whole ones, not spelt by their letters
+    asked = [caption for item in plan_zste(bank) for caption in item.candidates]
+    pieces = {token for row in tokenizer(asked)["input_ids"] for token in tokenizer.convert_ids_to_tokens(row)}
     assert not any(piece.startswith("##") for piece in pieces)
     assert tokenizer.unk_token_id in tokenizer("\N{SNOWMAN}")["input_ids"]  # there is an unknown token to find
+
+
+@pytest.mark.xfail(strict=True, reason="its tokenizer gives token_type_ids, which ClapModel.forward does not take")
+def test_embedded_base_takes_what_its_processor_gives() -> None:
+    model, processor = load_clap(CLAP_MINI)
+    batch = processor(text=["dog", "rain"], audio=[np.zeros(16_000)] * 2, sampling_rate=16_000, return_tensors="pt")
+    model(**batch)
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -56,7 +65,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
     save_clap(model, processor, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="model.safetensors"):
+    with pytest.raises(OSError, match=r"model\.safetensors"):
         load_clap(str(tmp_path))
 
 
@@ -102,14 +111,20 @@ batch = processor(text=captions, audio=sounds, sampling_rate=8000, padding=True,
 with torch.no_grad():
     out = model(**batch)
 assert "teminal_hf" not in sys.modules and model.config.architectures == ["ClapModel"]
-torch.save((model.state_dict(), out.audio_embeds, out.text_embeds, batch["input_ids"]), f"{folder}/out.pt")
+torch.save((model.state_dict(), out.audio_embeds, out.text_embeds, batch["input_ids"], batch["input_features"]), f"{folder}/out.pt")
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=120)
-    state, audio, text, ids = torch.load(tmp_path / "out.pt")
+    state, audio, text, ids, feats = torch.load(tmp_path / "out.pt")
     assert_equal(state, weights(model))
     assert state["logit_scale_t"].item() == 3.0
     assert torch.equal(ids, batch["input_ids"])
     torch.testing.assert_close(text, truth.text_embeds, atol=1e-6, rtol=0)
+    print(
+        "FEATS",
+        (feats - batch["input_features"]).abs().max(),
+        (tiny_clap().get_audio_features(input_features=feats).pooler_output - audio).abs().max(),
+        (tiny_clap().get_audio_features(input_features=feats).pooler_output - truth.audio_embeds).abs().max(),
+    )
     torch.testing.assert_close(audio, truth.audio_embeds, atol=1e-4, rtol=0)  # its log-mel, not ours
     assert not list((tmp_path / "run").glob("*.bin"))
     again, _ = load_clap(str(tmp_path / "run"))
@@ -123,32 +138,34 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_run_folders_are_numbered(here: Path) -> None:
-    assert [str(run_folder.open_run("stage_b", None, False)) for _ in range(2)] == [
+    assert [str(run_folder.open_run("stage_b", None)) for _ in range(2)] == [
         "runs/stage_b-001",
         "runs/stage_b-002",
     ]
-    assert str(run_folder.open_run("stage_a", None, False)) == "runs/stage_a-001"
+    assert str(run_folder.open_run("stage_a", None)) == "runs/stage_a-001"
     (here / "runs" / "stage_b-001").rmdir()
-    assert run_folder.open_run("stage_b", None, False).name == "stage_b-001"
+    assert run_folder.open_run("stage_b", None).name == "stage_b-001"
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None:
-    folder = run_folder.open_run("stage_b", "here/mine", False)
-    assert folder.is_dir()
-    assert run_folder.open_run("stage_b", "here/mine", False) == folder  # empty: nothing to lose
+    run_folder.check_folder(None, False)
+    run_folder.check_folder("here/mine", False)
+    folder = run_folder.open_run("stage_b", "here/mine")
+    assert folder == Path("here/mine") and folder.is_dir()
+    run_folder.check_folder("here/mine", False)  # empty: nothing to lose
     with pytest.raises(FileNotFoundError, match=re.escape("nothing to resume in here/mine: no run.json in it; leave")):
-        run_folder.open_run("stage_b", "here/mine", True)
+        run_folder.check_folder("here/mine", True)
     run_folder.write_record(folder, stage="stage_b")
     with pytest.raises(
         FileExistsError, match="here/mine already holds a run; name another --output_dir, or go on with"
     ):
-        run_folder.open_run("stage_b", "here/mine", False)
-    assert run_folder.open_run("stage_b", "here/mine", True) == folder
+        run_folder.check_folder("here/mine", False)
+    run_folder.check_folder("here/mine", True)
+    assert run_folder.open_run("stage_b", "here/mine") == folder
     with pytest.raises(FileNotFoundError, match="nothing to resume in here/other: no such folder"):
-        run_folder.open_run("stage_b", "here/other", True)
-    assert not (here / "here" / "other").exists()
+        run_folder.check_folder("here/other", True)
     with pytest.raises(FileNotFoundError, match="--resume needs the run to go on with: --output_dir RUN"):
-        run_folder.open_run("stage_b", None, True)
+        run_folder.check_folder(None, True)
 
 
 def test_records_add_up_and_name_the_versions(here: Path) -> None:
@@ -157,7 +174,7 @@ def test_records_add_up_and_name_the_versions(here: Path) -> None:
     run_folder.write_record(here, complete=True, place=here)
     record = run_folder.read_record(here)
     assert record["base"] == "clap-mini" and record["complete"] is True and record["place"] == str(here)
-    assert record["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in record["versions"]["torch"]
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {p.name for p in here.iterdir()} == {"run.json"}  # no draft left behind
     run_folder.write_config(here, {"views": ["forward"], "beta": 0.5})
     assert yaml.safe_load((here / "config.yaml").read_text()) == {"views": ["forward"], "beta": 0.5}
@@ -171,7 +188,7 @@ def finished(folder: Path, base: str = "clap-mini", complete: bool = True) -> Pa
 
 
 def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
-    output = Path("study/stage_b")
+    output = "study/stage_b"
 
     def found(base: str = "clap-mini") -> str | None:
         folder = run_folder.find_stage_a(output, base)
@@ -191,4 +208,6 @@ def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
     assert found("laion/clap-htsat-unfused") == "runs/stage_a-004"  # but not of another base
     finished(Path("runs/stage_a-1000"), base="other")
     finished(Path("runs/stage_a-999"), base="other")
+    finished(Path("runs/stage_a-old"), base="other")  # not numbered
     assert found("other") == "runs/stage_a-1000"
+    assert str(run_folder.find_stage_a(None, "clap-mini")) == "runs/stage_a-002"

@@ -32,7 +32,11 @@ WORDS = ("the", "sound", "of", "and", "before", "after", "while", *" ".join(LABE
 def tiny_processor(mels: int = 16) -> ClapProcessor:
     """A word-level tokenizer of every caption of `groups`, and an extractor of 63 frames."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=32)
+    tokenizer = BertTokenizer(
+        vocab={token: i for i, token in enumerate(tokens)},
+        model_max_length=32,
+        model_input_names=["input_ids", "attention_mask"],
+    )
     extractor = ClapFeatureExtractor(
         feature_size=mels,
         sampling_rate=RATE,
