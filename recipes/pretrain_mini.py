@@ -78,7 +78,9 @@ def make_processor(folder: Path, classes: list[str]) -> ClapProcessor:
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{c}" for c in letters), *",.'-"]
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizer(vocab=str(vocabulary), model_max_length=64)
+    tokenizer = BertTokenizer(
+        vocab=str(vocabulary), model_max_length=64, model_input_names=["input_ids", "attention_mask"]
+    )
     extractor = ClapFeatureExtractor(
         feature_size=32,
         sampling_rate=RATE,

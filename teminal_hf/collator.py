@@ -12,6 +12,7 @@ from transformers import ClapProcessor
 from teminal_hf.captions import meaning_id
 from teminal_hf.features import LogMel
 from teminal_hf.pairs import plain_caption, view_meanings
+from teminal_hf.tokens import tokenize
 
 
 @dataclass
@@ -43,7 +44,7 @@ class GroupCollator:
         batch = {"meanings": self.meanings(rows)}
         for prefix, captions in self.captions(rows).items():
             words = [caption for view in captions for caption in view]
-            tokens = self.processor.tokenizer(words, padding=True, truncation=True, return_tensors="pt")
+            tokens = tokenize(self.processor, words)
             batch |= {f"{prefix}{name}": tokens[name] for name in ("input_ids", "attention_mask")}
         return batch
 

@@ -17,6 +17,7 @@ from teminal_hf.features import LogMel
 from teminal_hf.pairs import Renderer, RenderSettings
 from teminal_hf.sources import ClipTable
 from teminal_hf.tasks import PROMPT, ZSTE_TASKS, Item, plan_zste
+from teminal_hf.tokens import tokenize
 from teminal_hf.towers import (
     Cut,
     audio_prefix,
@@ -166,7 +167,7 @@ def embed_text(model: nn.Module, processor: ClapProcessor, captions: Sequence[st
     order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
     for start in range(0, len(order), 4 * BATCH):
         batch = [captions[i] for i in order[start : start + 4 * BATCH]]
-        tokens = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt").to(clap.device)
+        tokens = tokenize(processor, batch).to(clap.device)
         hidden = text_prefix(clap, WHOLE, tokens["input_ids"], tokens["attention_mask"])
         chunks.append(text_suffix(clap, WHOLE, hidden, tokens["attention_mask"]).cpu())
     embeds = torch.cat(chunks)

@@ -6,6 +6,7 @@ from peft import PeftModel
 from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.stages import merged
+from teminal_hf.tokens import forget_truncation
 from teminal_hf.towers import detach_split_forward, plain_clap
 
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
@@ -27,6 +28,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     plain_clap(model)
     processor = ClapProcessor.from_pretrained(place)
     processor.feature_extractor.padding = "pad"
+    forget_truncation(processor)
     return model.eval(), processor
 
 

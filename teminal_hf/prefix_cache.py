@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from teminal_hf.collator import GroupCollator
 from teminal_hf.stages import train_mode
+from teminal_hf.tokens import tokenize
 from teminal_hf.towers import Cut, audio_prefix, plain_clap, text_prefix
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class _FeaturesAndWords:
 
 
 def _text_hidden(clap: Any, cut: Cut, collator: GroupCollator, captions: list[str]) -> tuple[Tensor, Tensor]:
-    tokens = collator.processor.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
+    tokens = tokenize(collator.processor, captions)
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
     chunks = [
         text_prefix(clap, cut, ids[i : i + 128].to(clap.device), mask[i : i + 128].to(clap.device)).cpu()

@@ -260,6 +260,10 @@ class TeminalTrainer(Trainer):
             output.metrics.update({f"{prefix}_zste_{name}": value for name, value in self.zste(model).items()})
         return output
 
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """As in `Trainer`, but the logit scale is no weight: decay would pull the temperature to 1."""
+        return [name for name in super().get_decay_parameter_names(model) if "logit_scale" not in name]
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             logs |= {f"loss_{name}": float(torch.stack(values).mean()) for name, values in self._parts.items()}

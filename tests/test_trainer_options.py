@@ -1,5 +1,6 @@
 """Retention, plain wording, and settings that are refused."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,12 @@ def test_a_collator_of_other_views_or_one_wording_is_refused(tmp_path: Path) -> 
 def test_no_training_data_is_transformers_own_message(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="requires a train_dataset"):
         trainer(tmp_path, train_dataset=None).train()
+
+
+def test_processor_beside_a_checkpoint_truncates_nothing(tmp_path: Path) -> None:
+    t = trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+    assert isinstance(t.data_collator, GroupCollator)
+    t.processing_class = t.data_collator.processor
+    t.train()
+    saved = json.loads((tmp_path / "checkpoint-1" / "tokenizer.json").read_text(encoding="utf-8"))
+    assert saved["truncation"] is None and saved["padding"] is None  # ClapProcessor would crop audio by it
