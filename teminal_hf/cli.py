@@ -137,6 +137,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"{run} holds no zste.json; name folders of finished runs")
         reports.append(json.loads(path.read_text(encoding="utf-8")))
+    if any(report["before"]["items"] != reports[0]["before"]["items"] for report in reports):
+        raise ValueError("the runs have different bases, or were judged on different items")
     rows = compare(reports[0]["before"], [report["after"] for report in reports])
     print(format_table(rows))
     if arguments.json:

@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 from teminal_hf.captions import SEQUENCE_CONNECTIVES
 from teminal_hf.dataset import split_folds
 from teminal_hf.models import CLAP_MINI
-from teminal_hf.sources import ClipTable, load_clips
+from teminal_hf.sources import SOUND_BANK, ClipTable, load_clips
 from teminal_hf.stages import StagePolicy
 from teminal_hf.tasks import ZSTE_TASKS
 from teminal_hf.trainer import TeminalConfig
@@ -42,6 +42,11 @@ class DataArguments:
     connectives: list[str] = _field("how stage B says order; repeat one to say it more often", SEQUENCE_CONNECTIVES)
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
+
+    @property
+    def place(self) -> str:
+        """Where the clips come from, in one word."""
+        return self.data_dir or self.source or SOUND_BANK
 
     def clips(self) -> ClipTable:
         return load_clips(
@@ -110,23 +115,32 @@ def parse(argv: Sequence[str], defaults: Path) -> Config:
     """
     arguments = list(argv)
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else defaults
+    if not path.is_file() and not path.is_absolute():  # after `pip install`, recipes/NAME.yaml is the package's
+        path = next((p for p in (defaults.parent / path, defaults.parent.parent / path) if p.is_file()), path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no configuration file {path}; the first argument is a YAML file, all others are --flags"
         )
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold `key: value` lines, found a {type(values).__name__}")
     classes = (DataArguments, RunArguments, TeminalConfig)
     known = {f.name for cls in classes for f in fields(cls) if f.init}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{path}: unknown key(s) {', '.join(unknown)}; see --help for those there are")
-    parser = HfArgumentParser(classes)  # type: ignore[arg-type]
-    parser.set_defaults(output_dir="", **values)
+    parser = HfArgumentParser(classes, allow_abbrev=False)  # type: ignore[arg-type]
+    parser.set_defaults(**{"output_dir": "", **values})
     data, run, training = parser.parse_args_into_dataclasses(arguments)
     base = {**asdict(DataArguments()), **asdict(RunArguments())}
     given = {k: v for k, v in {**asdict(data), **asdict(run)}.items() if v != base[k]}
     plain = training.to_dict()  # enums as their values
     given |= {k: plain[k] for k in (*values, *_flags(arguments)) if k in plain and k not in base}
+    for place in ("output_dir", "resume"):  # of this run; the rest runs it again
+        given.pop(place, None)
     return Config(data, run, training, given)
 
 

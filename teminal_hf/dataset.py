@@ -5,7 +5,7 @@ the builder is found through the hook of `hooks.py`.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from teminal_hf.sources import ClipTable, load_clips
 from teminal_hf.tasks import plan_zste
 
 STAGES = ("stage_a", "stage_b", "zste")
-VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": ("single", *STAGE_B_VIEWS)}
+VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS)}
 SPLITS = {"train": Split.TRAIN, "validation": Split.VALIDATION, "test": Split.TEST}
 
 _GROUP = {"group_id": Value("int64"), "seed": Value("int64")} | {
@@ -26,7 +26,14 @@ _GROUP = {"group_id": Value("int64"), "seed": Value("int64")} | {
 }
 _CAPTIONS = {
     "stage_a": ("double_view", "single_caption", "double_caption"),
-    "stage_b": ("single_caption", "forward_caption", "reversed_caption", "overlay_caption"),
+    "stage_b": (
+        "double_view",
+        "single_caption",
+        "double_caption",
+        "forward_caption",
+        "reversed_caption",
+        "overlay_caption",
+    ),
 }
 MAX_SHARDS = 16  # of a stream, for the workers and processes that read it
 _NEEDED = {"group_id", "seed", "clip_a", "clip_b", "double_view", "views"}  # to render
@@ -186,16 +193,14 @@ def split_folds(
 
 def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str, Any]:
     if stage == "zste":
-        return row | {"audio": list(render_item(renderer, row))}
+        return row | {"audio": render_item(renderer, row)}
     return row | render_row(renderer, row, VIEWS[stage])
 
 
-def render_item(renderer: Renderer, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def render_item(renderer: Renderer, row: dict[str, Any]) -> list[dict[str, Any]]:
     """The recordings of a ZSTE item: one, or two for task G."""
-    for view in row["views"]:
-        name = "single" if view == "clip" else view
-        array = renderer.views(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], [name])[name]
-        yield {"array": array, "sampling_rate": renderer.settings.sampling_rate}
+    sounds = renderer.sounds(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], row["views"])
+    return [{"array": sounds[view], "sampling_rate": renderer.settings.sampling_rate} for view in row["views"]]
 
 
 def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -208,6 +213,3 @@ def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]
 
 def _rendered_features(stage: str) -> dict[str, Any]:
     return {"audio": List(_SOUND)} if stage == "zste" else {view: _SOUND for view in VIEWS[stage]}
-
-
-CONFIG_FIELDS = tuple(f.name for f in fields(TemporalConfig))

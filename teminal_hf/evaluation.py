@@ -60,7 +60,9 @@ class ZsteEvaluator:
         processor: the model's; sampling rate, window and mel settings are its.
         n_groups: at most this many groups (default: one per clip).
         tasks: of `tasks.ZSTE_TASKS`.
-        render: gap, cross-fade and level of the pairs.
+        seed: of the items and their rendering.
+        prompt: of class names in tasks 1 and 2; holds one {}.
+        gap, crossfade: of the pairs, in seconds.
     """
 
     def __init__(
@@ -81,10 +83,13 @@ class ZsteEvaluator:
         window = self.log_mel.n_samples / self.log_mel.sampling_rate
         settings = RenderSettings(self.log_mel.sampling_rate, window, gap, crossfade)
         self._renderer = Renderer(clips, settings)
-        self._sounds: dict[tuple[int, str], int] = {}
+        self._clips_of = {item.group_id: (item.clip_a, item.clip_b) for item in self.items}
+        self._views: dict[int, list[str]] = {group_id: [] for group_id in self._clips_of}
         for item in self.items:
-            for view in (*item.views, "tiled") if item.task == "1" else item.views:
-                self._sounds.setdefault((item.group_id, view), len(self._sounds))
+            asked = (*item.views, "tiled") if item.task == "1" else item.views
+            self._views[item.group_id] += [view for view in asked if view not in self._views[item.group_id]]
+        keys = [(group_id, view) for group_id, views in self._views.items() for view in views]
+        self._sounds = {key: row for row, key in enumerate(keys)}
         captions = {caption: None for item in self.items for caption in item.candidates}
         self._captions = {caption: i for i, caption in enumerate(captions)}
         self._tokens: tuple[Cut, list[Tensor]] | None = None
@@ -138,24 +143,16 @@ class ZsteEvaluator:
             yield audio_suffix(clap, cut, tokens.to(clap.device)).cpu()
 
     def _feature_batches(self) -> Iterator[Tensor]:
-        groups = {item.group_id: (item.clip_a, item.clip_b) for item in self.items}
         batch: list[Waveform] = []
-        for group_id, view in self._sounds:
-            clip_a, clip_b = groups[group_id]
-            batch.append(self._sound(clip_a, clip_b, group_id, view))
-            if len(batch) == BATCH:
-                yield self.log_mel(torch.from_numpy(np.stack(batch)))
-                batch = []
+        for group_id, views in self._views.items():
+            clip_a, clip_b = self._clips_of[group_id]
+            sounds = self._renderer.sounds(clip_a, clip_b, self.seed, group_id, views)
+            batch += [sounds[view] for view in views]
+            while len(batch) >= BATCH:
+                yield self.log_mel(torch.from_numpy(np.stack(batch[:BATCH])))
+                batch = batch[BATCH:]
         if batch:
             yield self.log_mel(torch.from_numpy(np.stack(batch)))
-
-    def _sound(self, clip_a: str, clip_b: str, group_id: int, view: str) -> Waveform:
-        if view not in ("clip", "tiled"):
-            return self._renderer.views(clip_a, clip_b, self.seed, group_id, [view])[view]
-        samples = self.log_mel.n_samples
-        clip = self.clips.waveform(clip_a, self.log_mel.sampling_rate, trim=False)[:samples]
-        whole = np.tile(clip, samples // len(clip)) if view == "tiled" else clip  # as `padding="repeatpad"` does
-        return np.pad(whole, (0, samples - len(whole)))
 
 
 @torch.inference_mode()
@@ -206,6 +203,8 @@ def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Wavefor
     """
     if not captions:
         raise ValueError("no caption to rank; give at least one, two to compare")
+    if not isinstance(sound, str | Path) and (sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all()):
+        raise ValueError(f"the sound must be a mono array of finite samples, found shape {sound.shape}")
     clap = plain_clap(model).eval()
     log_mel = LogMel.from_extractor(processor.feature_extractor)
     waveform = decode(sound, log_mel.sampling_rate) if isinstance(sound, str | Path) else sound

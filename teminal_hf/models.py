@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import ClapModel, ClapProcessor
+from transformers import AutoConfig, ClapModel, ClapProcessor
 
 from teminal_hf.stages import merged
 from teminal_hf.tokens import forget_truncation
@@ -19,10 +19,13 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     destroys its order.
 
     Raises:
-        ValueError: a fused checkpoint.
+        ValueError: a fused checkpoint, or no CLAP at all.
         OSError: nothing there, no safetensors file, or not downloaded yet while offline.
     """
     place = Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
+    kind = AutoConfig.from_pretrained(place).model_type
+    if kind != "clap":
+        raise ValueError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
     # Safetensors only: the alternative is a pickle, which runs code when it is read.
     model = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32")
     plain_clap(model)
@@ -36,6 +39,7 @@ def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: st
     """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in."""
     plain = merged(model)
     detach_split_forward(plain)
+    forget_truncation(processor)  # whatever it was used for before
     plain.save_pretrained(folder)
     processor.save_pretrained(folder)
     return plain

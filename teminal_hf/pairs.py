@@ -114,6 +114,21 @@ class Renderer:
         gain = min(1.0, 0.99 / max(float(np.abs(view).max()) for view in levelled.values()))
         return {name: audio.place(levelled[name] * np.float32(gain), s.samples, place) for name in names}
 
+    def sounds(self, clip_a: str, clip_b: str, seed: int, index: int, names: Sequence[str]) -> dict[str, Waveform]:
+        """As `views`, and besides "clip" and "tiled": clip `a` as it is, padded or repeated (see `clip`)."""
+        composed = [name for name in names if name not in ("clip", "tiled")]
+        sounds = self.views(clip_a, clip_b, seed, index, composed) if composed else {}
+        return sounds | {name: self.clip(clip_a, tiled=name == "tiled") for name in names if name not in composed}
+
+    def clip(self, clip_id: str, *, tiled: bool = False) -> Waveform:
+        """One clip as it is, neither trimmed nor levelled, from the window's start; padded with silence, or repeated
+        whole as often as it fits (`padding="repeatpad"`). What is longer than the window is cut off."""
+        samples = self.settings.samples
+        waveform = self.clips.waveform(clip_id, self.settings.sampling_rate, trim=False)[:samples]
+        if tiled:
+            waveform = np.tile(waveform, samples // len(waveform))
+        return np.pad(waveform, (0, samples - len(waveform)))
+
     def _event(self, clip_id: str, level: float, position: float) -> Waveform:
         s = self.settings
         waveform = self.clips.waveform(clip_id, s.sampling_rate)
@@ -138,6 +153,8 @@ def plan(
     Raises:
         ValueError: a connective that is unknown, says no order, or is held out for evaluation, or none; a single class.
     """
+    if n_groups < 1:
+        raise ValueError(f"n_groups must be at least 1, got {n_groups}")
     if not connectives:
         raise ValueError("connectives is empty; name at least one, such as before")
     for name in connectives:
@@ -171,10 +188,10 @@ def _stage_b_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Ge
     """Forward, reversed and overlay, each with its caption; connectives at random."""
     forward, reverse = (str(rng.choice(list(connectives))) for _ in range(2))
     return {
-        "single_caption": SINGLE.format(spoken(a)),
         "forward_caption": caption(forward, a, b),
         "reversed_caption": caption(reverse, b, a),
         "overlay_caption": caption("while", *(str(label) for label in rng.permutation([a, b]))),
+        **_stage_a_words(a, b, connectives, rng),  # so that both stages can be trained jointly
     }
 
 

@@ -7,17 +7,19 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio import BadClipError
-from teminal_hf.sources import need_columns, read_audio_value
+from teminal_hf.audio import BadClipError, Waveform, trim_silence
+from teminal_hf.sources import need_columns, read_audio_value, screen
 
 
 class PlainPairs(Dataset[dict[str, Any]]):
     """Rows with one view, `forward`, of a `datasets` data set with an audio and a text column.
 
-    A recording longer than the model's window is heard from its start; a shorter one is padded with silence.
+    A recording longer than the model's window is heard from its start; a shorter one is padded with silence. Pairs
+    whose recording cannot be used (unreadable, silent, too short) are named in a warning and left out.
 
     Raises:
-        ValueError: a column is missing (the message lists those present), or fewer than two pairs.
+        ValueError: a column is missing (the message lists those present), captions that are no text, more than 5 % bad
+            recordings, or fewer than two pairs.
     """
 
     def __init__(
@@ -31,16 +33,26 @@ class PlainPairs(Dataset[dict[str, Any]]):
             pairs = pairs.cast_column(audio_column, datasets.Audio(decode=False))
         self.pairs, self.audio_column, self.text_column = pairs, audio_column, text_column
         self.sampling_rate, self.samples = extractor.sampling_rate, extractor.nb_max_samples
+        wrong = next((i for i, text in enumerate(pairs[text_column][:]) if not isinstance(text, str) or not text), None)
+        if wrong is not None:
+            raise ValueError(f"column {text_column!r} must hold one caption a row; row {wrong} holds none or several")
+        self._rows = screen(len(pairs), self._check)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.pairs[index]
-        try:
-            waveform = read_audio_value(row[self.audio_column], self.sampling_rate)[: self.samples]
-        except BadClipError as error:
-            raise BadClipError(f"pair {index} ({row[self.text_column]!r}) {error}") from error
+        row = self._rows[index]
+        waveform = self._waveform(row)
         array = np.pad(waveform, (0, self.samples - len(waveform)))
         audio = {"array": array, "sampling_rate": self.sampling_rate}
-        return {"forward": audio, "forward_caption": row[self.text_column]}
+        return {"forward": audio, "forward_caption": self.pairs[row][self.text_column]}
+
+    def _waveform(self, row: int) -> Waveform:
+        return read_audio_value(self.pairs[row][self.audio_column], self.sampling_rate)[: self.samples]
+
+    def _check(self, row: int) -> None:
+        try:
+            trim_silence(self._waveform(row), self.sampling_rate)
+        except BadClipError as error:
+            raise BadClipError(f"pair {row} {error}") from error

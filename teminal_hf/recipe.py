@@ -5,12 +5,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from accelerate import PartialState
+from datasets import Dataset, load_dataset
 from torch import nn
 from transformers import ClapProcessor, set_seed
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
@@ -20,14 +21,14 @@ from teminal_hf.collator import GroupCollator
 from teminal_hf.config import Config, DataArguments, parse
 from teminal_hf.evaluation import ZsteEvaluator, embed_text, warn_if_collapsed
 from teminal_hf.models import load_clap, save_clap
-from teminal_hf.pairs import GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
 from teminal_hf.plain import PlainPairs
 from teminal_hf.prefix_cache import CachedGroups, collate_cached
 from teminal_hf.report import compare, format_table, plot, to_json
 from teminal_hf.sources import ClipTable
 from teminal_hf.stages import Trainable, apply_stage
 from teminal_hf.towers import attach_split_forward
-from teminal_hf.trainer import TeminalTrainer
+from teminal_hf.trainer import TeminalConfig, TeminalTrainer, check_training
 
 logger = logging.getLogger("teminal_hf")
 
@@ -38,11 +39,14 @@ def main(stage: str, argv: Sequence[str], defaults: Path) -> None:
     What a user can mend (`ValueError`, `OSError`) ends the program with its message alone.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if PartialState().is_main_process else logging.WARNING)
     try:
-        post_train(stage, parse(argv, defaults))
+        config = parse(argv, defaults)
+        if config.run.resume:  # as it was configured, whatever the defaults are by now
+            run_folder.check_folder(stage, config.training.output_dir or None, resume=True)
+            config = parse(argv, Path(config.training.output_dir or "") / run_folder.CONFIG)
+        post_train(stage, config)
     except (ValueError, OSError) as error:
-        logger.debug("where it came from", exc_info=True)
         sys.exit(f"error: {error}")
 
 
@@ -50,7 +54,9 @@ def post_train(stage: str, config: Config) -> Path:
     """Load, plan, train, evaluate before and after, save: one run."""
     args, run = config.training, config.run
     policy = run.policy()
-    run_folder.check_folder(args.output_dir or None, run.resume)
+    run_folder.check_folder(stage, args.output_dir or None, run.resume)
+    _check_views(stage, args)
+    check_training(args)
     main_process = args.process_index == 0
     set_seed(args.seed)
 
@@ -63,12 +69,14 @@ def post_train(stage: str, config: Config) -> Path:
     if args.retention:
         reference = copy.deepcopy(model).requires_grad_(False)
         attach_split_forward(reference, policy.cut)
+    judge = _evaluator(config, data.validation_clips, processor, run.eval_groups, run.eval_tasks)
+    final = _evaluator(config, data.test_clips, processor, run.report_groups, run.report_tasks)
     tuned, trainable = apply_stage(model, policy)
     folder = run_folder.open_run(stage, args.output_dir or None)
     args.output_dir = str(folder)
     if main_process:
         run_folder.write_config(folder, config.given)
-        run_folder.write_record(folder, **_facts(stage, config, start, trainable))
+        run_folder.write_record(folder, **_facts(stage, config, start, trainable, data.folds))
 
     collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
     train, validation = data.train, data.validation
@@ -91,7 +99,7 @@ def post_train(stage: str, config: Config) -> Path:
         eval_dataset=validation,
         processing_class=processor,
         reference=reference,
-        zste=_during_training(config, data.validation_clips, processor),
+        zste=None if judge is None else lambda tuned: judge(tuned, policy.cut).figures(),  # frozen prefix: once
     )
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if run.resume else None)
@@ -103,23 +111,36 @@ def post_train(stage: str, config: Config) -> Path:
     plain = save_clap(tuned, processor, folder)
     run_folder.write_json(folder / "log.json", trainer.state.log_history)
     run_folder.write_record(folder, train_seconds=round(seconds, 1), steps=trainer.state.global_step, complete=True)
-    if data.test_clips is not None:
-        _report(stage, config, folder, plain, processor, data.test_clips)
+    if final is not None:
+        _report(stage, config, folder, plain, final)
     logger.info("saved in %s", folder)
     return folder
 
 
+def _check_views(stage: str, args: TeminalConfig) -> None:
+    wanted = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS), "plain_pairs": ("forward",)}[stage]
+    wrong = [view for view in args.views if view not in wanted]
+    if wrong:
+        raise ValueError(f"{stage} has no view {', '.join(wrong)}; choose of {', '.join(wanted)}")
+    if args.plain_share and stage != "stage_b":
+        raise ValueError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
+
+
 def _starting_point(stage: str, config: Config) -> str:
     """The checkpoint to train: the base, or stage A's output; said aloud."""
-    run = config.run
+    run, output_dir = config.run, config.training.output_dir or None
+    if run.resume and output_dir:
+        return str(run_folder.read_record(output_dir)["started_from"])
     if run.start_from not in ("auto", "base"):
         logger.info("%s starts from %s", stage, run.start_from)
         return run.start_from
-    found = None
+    found, missing = None, ""
     if stage == "stage_b" and run.start_from == "auto":
-        found = run_folder.find_stage_a(config.training.output_dir or None, run.model)
+        folds = config.data.folds(config.data.clips())
+        unseen = (*folds.get("validation", ()), *folds.get("test", ()))
+        found = run_folder.find_stage_a(output_dir, run.model, config.data.place, unseen)
+        missing = " (no finished stage A of this base, these clips and folds found)"
     if found is None:
-        missing = " (no finished stage A of this base found)" if stage == "stage_b" and run.start_from == "auto" else ""
         logger.info("%s starts from the base checkpoint %s%s", stage, run.model, missing)
         return run.model
     logger.info("%s starts from stage A's output %s", stage, found)
@@ -134,6 +155,7 @@ class _Data:
     validation: Any = None
     validation_clips: ClipTable | None = None
     test_clips: ClipTable | None = None
+    folds: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
@@ -155,39 +177,44 @@ def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
 
     train, test = groups("train", data.n_groups), tables.get("test")
     if config.training.eval_strategy == IntervalStrategy.NO:
-        return _Data(train, test_clips=test)
+        return _Data(train, test_clips=test, folds=folds)
     if "validation" not in tables:
         raise ValueError(f"eval_strategy needs validation folds, and there are none (folds: {folds}); set it to no")
-    return _Data(train, groups("validation", max(2, data.n_groups // 8)), tables["validation"], test)
-
-
-def _during_training(config: Config, clips: ClipTable | None, processor: ClapProcessor) -> Any:
-    """ZSTE at every evaluation, as flat figures; the frozen prefix of its recordings is computed once."""
-    if clips is None:
-        return None
-    run, data = config.run, config.data
-    evaluator = ZsteEvaluator(
-        clips,
-        processor,
-        n_groups=min(run.eval_groups, len(clips)),
-        tasks=run.eval_tasks,
-        seed=run.report_seed,
-        gap=data.gap,
-        crossfade=data.crossfade,
-    )
-    return lambda model: evaluator(model, run.policy().cut).figures()
+    return _Data(train, groups("validation", max(2, data.n_groups // 8)), tables["validation"], test, folds)
 
 
 def _load_pairs(data: DataArguments) -> Dataset:
     if data.source is None and data.data_dir is None:
         raise ValueError("plain pairs need --source: a Hub or local data set with an audio and a text column")
-    loaded = load_dataset(data.source or "audiofolder", data_dir=data.data_dir)
-    return concatenate_datasets(list(loaded.values())) if isinstance(loaded, DatasetDict) else loaded
+    splits = load_dataset(data.source or "audiofolder", data_dir=data.data_dir)
+    if "train" not in splits:
+        raise ValueError(f"the data set has no train split; it has {', '.join(splits)}")
+    return splits["train"]
 
 
-def _facts(stage: str, config: Config, start: str, trainable: Trainable) -> Mapping[str, Any]:
+def _evaluator(
+    config: Config, clips: ClipTable | None, processor: ClapProcessor, n_groups: int | None, tasks: Sequence[str]
+) -> ZsteEvaluator | None:
+    if clips is None:
+        return None
+    return ZsteEvaluator(
+        clips,
+        processor,
+        n_groups=None if n_groups is None else min(n_groups, len(clips)),
+        seed=config.run.report_seed,
+        tasks=tasks,
+        gap=config.data.gap,
+        crossfade=config.data.crossfade,
+    )
+
+
+def _facts(
+    stage: str, config: Config, start: str, trainable: Trainable, folds: Mapping[str, Sequence[int]]
+) -> Mapping[str, Any]:
     return {
         "stage": stage,
+        "source": config.data.place,
+        "folds": folds,
         "base": config.run.model,
         "started_from": start,
         "seed": config.training.seed,
@@ -199,20 +226,13 @@ def _facts(stage: str, config: Config, start: str, trainable: Trainable) -> Mapp
     }
 
 
-def _report(
-    stage: str, config: Config, folder: Path, model: nn.Module, processor: ClapProcessor, test: ClipTable
-) -> None:
+def _report(stage: str, config: Config, folder: Path, model: nn.Module, evaluator: ZsteEvaluator) -> None:
     """ZSTE of the base and of the result on the same items: printed, zste.json, zste.png."""
-    run, data = config.run, config.data
-    n_groups = None if run.report_groups is None else min(run.report_groups, len(test))
-    evaluator = ZsteEvaluator(
-        test, processor, n_groups=n_groups, seed=run.report_seed, tasks=run.report_tasks, gap=data.gap,
-        crossfade=data.crossfade,
-    )  # fmt: skip
-    base, _ = load_clap(run.model)
+    base, _ = load_clap(config.run.model)
     before, after = (to_json(evaluator(m.to(config.training.device))) for m in (base, model))
     rows = compare(before, [after])
     run_folder.write_json(folder / "zste.json", {"before": before, "after": after, "comparison": rows})
-    plot(rows, folder / "zste.png", f"ZSTE before and after {stage.replace('_', ' ')}, folds {sorted(set(test.folds))}")
-    print(f"\nZSTE, %, {run.model} before and after {stage.replace('_', ' ')} ({folder}), 95 % intervals\n")
+    name, folds = stage.replace("_", " "), sorted(set(evaluator.clips.folds))
+    plot(rows, folder / "zste.png", f"ZSTE before and after {name}, fold {', '.join(map(str, folds))}")
+    print(f"\nZSTE, %, {config.run.model} before and after {name} ({folder}), 95 % intervals\n")
     print(format_table(rows))

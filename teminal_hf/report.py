@@ -37,13 +37,12 @@ def compare(base: dict[str, Any], post: Sequence[dict[str, Any]], *, seed: int =
     Raises:
         ValueError: the two sides were asked different items.
     """
+    asked = {task: row["clips"] for task, row in base["items"].items()}
+    if any({task: row["clips"] for task, row in other["items"].items()} != asked for other in post):
+        raise ValueError("the models were asked different items; evaluate them on one source with one seed")
     rows: dict[str, Any] = {}
     for key, table in base["results"].items():
         clips = base["items"][_AVERAGES.get(key, (key,))[0]]["clips"]
-        if any(
-            other["items"].get(k, {}).get("clips") != v["clips"] for other in post for k, v in base["items"].items()
-        ):
-            raise ValueError("the models were asked different items; evaluate them on one source with one seed")
         post_scores = np.stack([_item_scores(report, key) for report in post])
         test = paired_bootstrap(post_scores, _item_scores(base, key), clips, seed=seed)
         per_seed = [_accuracy(report["results"][key]) for report in post]

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,32 @@ from typing import Any
 import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from transformers.trainer_utils import get_last_checkpoint
 
 ROOT = Path("runs")
 RECORD = "run.json"
-_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "evaluate", "numpy", "soundfile", "soxr")
+CONFIG = "config.yaml"
+_PACKAGES = (
+    "teminal_hf",
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "peft",
+    "evaluate",
+    "numpy",
+    "soundfile",
+    "soxr",
+)
 
 
-def check_folder(output_dir: str | None, resume: bool) -> None:
+def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
     """Before anything is loaded: may a run be kept in `output_dir` (None: a folder of its own)?
 
+    A run that was cut before its first checkpoint has nothing to lose, and its folder is used again.
+
     Raises:
-        FileExistsError: the folder holds a run and `resume` is not set.
+        FileExistsError: the folder holds a run and `resume` is not set, or a finished run, or one of another stage.
         FileNotFoundError: `resume` is set and there is no run.
     """
     if output_dir is None:
@@ -27,9 +43,14 @@ def check_folder(output_dir: str | None, resume: bool) -> None:
             raise FileNotFoundError("--resume needs the run to go on with: --output_dir RUN")
         return
     folder = Path(output_dir)
-    if (folder / RECORD).is_file() and not resume:
+    record = read_record(folder)
+    if resume and record.get("complete"):
+        raise FileExistsError(f"the run in {folder} is finished: nothing to resume; name another --output_dir")
+    if resume and record and record["stage"] != stage:
+        raise FileExistsError(f"{folder} holds a run of {record['stage']}, not of {stage}; name another --output_dir")
+    if record and not resume and (record["complete"] or get_last_checkpoint(str(folder))):
         raise FileExistsError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
-    if resume and not (folder / RECORD).is_file():
+    if resume and not record:
         found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"
         raise FileNotFoundError(f"nothing to resume in {folder}: {found}; leave --resume out to start there")
 
@@ -79,19 +100,21 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 def write_config(folder: Path, given: dict[str, Any]) -> None:
     """The configuration as run, as a YAML file that runs it again."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(given, sort_keys=True), encoding="utf-8")
+    (folder / CONFIG).write_text(yaml.safe_dump(given, sort_keys=True), encoding="utf-8")
 
 
 def is_complete(folder: Path) -> bool:
     return bool(read_record(folder).get("complete")) and (folder / "model.safetensors").is_file()
 
 
-def find_stage_a(output_dir: str | None, base: str) -> Path | None:
-    """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one,
-    complete and of the same base; else None."""
+def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: Iterable[int]) -> Path | None:
+    """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one.
+    It must be complete, of the same base and clips, and not have trained on `unseen_folds`. None if there is none."""
     siblings = [] if output_dir is None else [Path(output_dir).parent / "stage_a"]
     numbered = sorted(ROOT.glob("stage_a-[0-9]*"), key=lambda folder: (len(folder.name), folder.name), reverse=True)
     for folder in (*siblings, *numbered):
-        if is_complete(folder) and read_record(folder).get("base") == base:
+        record = read_record(folder)
+        same = (record.get("base"), record.get("source")) == (base, source)
+        if same and is_complete(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
             return folder
     return None

@@ -139,28 +139,37 @@ class ClipTable:
         Raises:
             ValueError: more than 5 % of the clips are bad, or a class is left with a single clip.
         """
-        bad: dict[int, str] = {}
-        for i, clip_id in enumerate(tqdm(self.ids, desc="reading clips", unit="clip", leave=False)):
-            try:
-                self.waveform(clip_id, sampling_rate)
-            except BadClipError as error:
-                bad[i] = str(error)
-        for message in bad.values():
-            logger.warning("left out: %s", message)
-        if bad:
-            logger.warning("%d of %d clips left out", len(bad), len(self))
-        if len(bad) > MAX_BAD_SHARE * len(self):
-            raise ValueError(
-                f"{len(bad)} of {len(self)} clips cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
-                f"the first: {next(iter(bad.values()))}. Repair or remove them and run again"
-            )
-        good = self.select(i for i in range(len(self)) if i not in bad)
+        good = self.select(screen(len(self), lambda i: self.waveform(self.ids[i], sampling_rate)))
         for label, count in sorted(Counter(good.labels).items()):
             if count < 2:
                 raise ValueError(f"class {label!r} has a single clip; give it at least two or remove the class")
         if len(good.classes) < 2:
             raise ValueError(f"pairs need two classes; the source has {good.classes}")
         return good
+
+
+def screen(n: int, read: Callable[[int], Any]) -> list[int]:
+    """The numbers below `n` that `read` takes without a `BadClipError`; the others are named in warnings.
+
+    Raises:
+        ValueError: more than 5 % are bad.
+    """
+    bad: dict[int, str] = {}
+    for i in tqdm(range(n), desc="reading clips", unit="clip", leave=False):
+        try:
+            read(i)
+        except BadClipError as error:
+            bad[i] = str(error)
+    for message in bad.values():
+        logger.warning("left out: %s", message)
+    if bad:
+        logger.warning("%d of %d clips left out", len(bad), n)
+    if len(bad) > MAX_BAD_SHARE * n:
+        raise ValueError(
+            f"{len(bad)} of {n} clips cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
+            f"the first: {next(iter(bad.values()))}. Repair or remove them and run again"
+        )
+    return [i for i in range(n) if i not in bad]
 
 
 def _table(ids: list[str], labels: list[str], folds: list[int], reader: Reader) -> ClipTable:

@@ -55,6 +55,8 @@ def plan_zste(
     unknown = sorted(set(tasks) - set(ZSTE_TASKS))
     if unknown:
         raise ValueError(f"unknown task(s) {', '.join(unknown)}; choose of {', '.join(ZSTE_TASKS)}")
+    if prompt.count("{}") != 1 or prompt.count("{") != 1:
+        raise ValueError(f"the prompt must hold one {{}} for the class name, got {prompt!r}")
     n_groups = len(clips) if n_groups is None else n_groups
     if not 0 < n_groups <= len(clips):
         raise ValueError(

@@ -7,11 +7,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import torch
-import torch.distributed.nn.functional as distributed
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, has_length
@@ -51,7 +50,6 @@ class TeminalConfig(TrainingArguments):
     alpha_same_overlap: float = field(default=1.0, metadata={"help": "weight of a sample's own overlaid view"})
     alpha_cross_overlap: float = field(default=1.0, metadata={"help": "weight of other samples' overlaid views"})
     beta: float = field(default=1.0, metadata={"help": "weight of the reversed and overlay rows"})
-    similarity: Literal["cosine", "dot"] = field(default="cosine", metadata={"help": "cosine or dot"})
     rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
 
     retention: float = field(default=0.0, metadata={"help": "weight of keeping single sounds' embeddings as they were"})
@@ -83,6 +81,20 @@ class TeminalConfig(TrainingArguments):
                 if unknown
                 else "views is empty; name at least one, such as forward"
             )
+
+
+def check_training(args: TeminalConfig) -> None:
+    """Raise a ValueError for what would be wrong in every step of a training."""
+    if args.per_device_train_batch_size * args.world_size < 2:
+        raise ValueError(
+            "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 or "
+            "more (tens are usual)"
+        )
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs in one process would split a batch across its views; start one process a GPU with "
+            "`accelerate launch --num_processes`, or show one by CUDA_VISIBLE_DEVICES=0"
+        )
 
 
 class TeminalTrainer(Trainer):
@@ -123,12 +135,8 @@ class TeminalTrainer(Trainer):
         self.add_callback(_ClampLogitScale())
         if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
-        global_batch = self.args.per_device_train_batch_size * self.args.world_size
-        if self.train_dataset is not None and global_batch < 2:
-            raise ValueError(
-                "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 "
-                "or more (tens are usual)"
-            )
+        if self.train_dataset is not None:
+            check_training(self.args)
 
     def compute_loss(
         self,
@@ -186,7 +194,6 @@ class TeminalTrainer(Trainer):
                 {view: text[view] for view in temporal},
                 scale,
                 **{name: getattr(args, name) for name in (*_ALPHAS, "beta")},
-                similarity=args.similarity,
                 false_negatives=false_negatives(torch.cat([means[view] for view in temporal])),
             )
         others = [view for view in views if view not in temporal]
@@ -195,11 +202,10 @@ class TeminalTrainer(Trainer):
                 torch.cat([audio[view] for view in others]),
                 torch.cat([text[view] for view in others]),
                 scale,
-                similarity=args.similarity,
                 false_negatives=false_negatives(torch.cat([means[view] for view in others])),
             )
             if temporal:
-                losses["single"] = plain["loss"]
+                losses["rehearsal"] = plain["loss"]
                 losses["loss"] = losses["loss"] + args.rehearsal * plain["loss"]
             else:
                 losses = plain
@@ -300,17 +306,23 @@ def _gathered(tensor: Tensor, n_views: int) -> list[Tensor]:
     """Each view's block from all processes, in rank order. Gradients flow back to the process that owns the rows:
     every process then minimises the same global loss, its gradient is world_size times its share, and DDP's mean over
     processes makes it exact."""
-    blocks = []
-    for block in tensor.chunk(n_views):
-        gather = distributed.all_gather if block.requires_grad else _all_gather_plain
-        blocks.append(torch.cat(tuple(gather(block.contiguous()))))
-    return blocks
+    return [_Gather.apply(block) for block in tensor.chunk(n_views)]
 
 
-def _all_gather_plain(block: Tensor) -> list[Tensor]:
-    out = [torch.empty_like(block) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(out, block)
-    return out
+class _Gather(torch.autograd.Function):
+    """All processes' rows (n, D) -> (world * n, D); the gradient of a row is summed over the processes that used it."""
+
+    @staticmethod
+    def forward(ctx: Any, block: Tensor) -> Tensor:
+        blocks = [torch.empty_like(block) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(blocks, block.contiguous())
+        return torch.cat(blocks)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        torch.distributed.all_reduce(gradient)
+        return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
 
 
 def _duration(seconds: float) -> str:

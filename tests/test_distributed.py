@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "retention": 2.0,
         "plain_share": 0.5,
     },
-    "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0, "similarity": "dot"},
+    "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0},
 }
 
 

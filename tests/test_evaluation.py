@@ -63,7 +63,7 @@ def test_two_evaluations_are_equal_and_the_cached_prefix_changes_nothing(mini, e
 
 def test_padded_and_tiled_clips_are_different_recordings(mini, evaluator) -> None:
     item = evaluator.items[0]
-    padded, tiled = (evaluator._sound(item.clip_a, item.clip_b, item.group_id, view) for view in ("clip", "tiled"))
+    padded, tiled = (evaluator._renderer.clip(item.clip_a, tiled=tiled) for tiled in (False, True))
     n = len(evaluator.clips.waveform(item.clip_a, 16_000, trim=False))
     assert len(padded) == len(tiled) == 160_000
     np.testing.assert_array_equal(padded[:n], tiled[:n])

@@ -168,24 +168,34 @@ def test_run_folders_are_numbered(here: Path) -> None:
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None:
-    run_folder.check_folder(None, False)
-    run_folder.check_folder("here/mine", False)
+    def check(folder: str | None, resume: bool, stage: str = "stage_b") -> None:
+        run_folder.check_folder(stage, folder, resume)
+
+    check(None, False)
+    check("here/mine", False)
     folder = run_folder.open_run("stage_b", "here/mine")
     assert folder == Path("here/mine") and folder.is_dir()
-    run_folder.check_folder("here/mine", False)  # empty: nothing to lose
+    check("here/mine", False)  # empty: nothing to lose
     with pytest.raises(FileNotFoundError, match=re.escape("nothing to resume in here/mine: no run.json in it; leave")):
-        run_folder.check_folder("here/mine", True)
-    run_folder.write_record(folder, stage="stage_b")
-    with pytest.raises(
-        FileExistsError, match="here/mine already holds a run; name another --output_dir, or go on with"
-    ):
-        run_folder.check_folder("here/mine", False)
-    run_folder.check_folder("here/mine", True)
-    assert run_folder.open_run("stage_b", "here/mine") == folder
+        check("here/mine", True)
+    run_folder.write_record(folder, stage="stage_b", complete=False)
+    check("here/mine", False)  # cut before its first checkpoint: nothing to lose
+    check("here/mine", True)
+    (folder / "checkpoint-5").mkdir()
+    with pytest.raises(FileExistsError, match="here/mine already holds a run; name another --output_dir, or go on"):
+        check("here/mine", False)
+    check("here/mine", True)
+    with pytest.raises(FileExistsError, match="here/mine holds a run of stage_b, not of stage_a"):
+        check("here/mine", True, "stage_a")
+    run_folder.write_record(folder, complete=True)
+    with pytest.raises(FileExistsError, match="the run in here/mine is finished: nothing to resume"):
+        check("here/mine", True)
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        check("here/mine", False)
     with pytest.raises(FileNotFoundError, match="nothing to resume in here/other: no such folder"):
-        run_folder.check_folder("here/other", True)
+        check("here/other", True)
     with pytest.raises(FileNotFoundError, match="--resume needs the run to go on with: --output_dir RUN"):
-        run_folder.check_folder(None, True)
+        check(None, True)
 
 
 def test_records_add_up_and_name_the_versions(here: Path) -> None:
@@ -200,18 +210,16 @@ def test_records_add_up_and_name_the_versions(here: Path) -> None:
     assert yaml.safe_load((here / "config.yaml").read_text()) == {"views": ["forward"], "beta": 0.5}
 
 
-def finished(folder: Path, base: str = "clap-mini", complete: bool = True) -> Path:
+def finished(folder: Path, base: str = "clap-mini", complete: bool = True, folds: tuple[int, ...] = (1, 2)) -> Path:
     folder.mkdir(parents=True)
-    run_folder.write_record(folder, base=base, complete=complete)
+    run_folder.write_record(folder, base=base, source="soundbank", folds={"train": folds}, complete=complete)
     (folder / "model.safetensors").write_bytes(b"")
     return folder
 
 
 def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
-    output = "study/stage_b"
-
-    def found(base: str = "clap-mini") -> str | None:
-        folder = run_folder.find_stage_a(output, base)
+    def found(base: str = "clap-mini", output: str | None = "study/stage_b", source: str = "soundbank") -> str | None:
+        folder = run_folder.find_stage_a(output, base, source, (3, 4))
         return None if folder is None else str(folder)
 
     assert found() is None
@@ -221,7 +229,9 @@ def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
     finished(Path("runs/stage_a-003"), complete=False)
     finished(Path("runs/stage_a-004"), base="laion/clap-htsat-unfused")
     (finished(Path("runs/stage_a-005")) / "model.safetensors").unlink()
-    assert found() == "runs/stage_a-002"  # the newest that is complete and of this base
+    finished(Path("runs/stage_a-006"), folds=(1, 4))  # trained on a fold that stage B is judged on
+    assert found() == "runs/stage_a-002"  # the newest that is complete, of this base, and has not seen folds 3 and 4
+    assert found(source="other clips") is None
     assert found("laion/clap-htsat-unfused") == "runs/stage_a-004"
     finished(Path("study/stage_a"))
     assert found() == "study/stage_a"  # a sibling goes first
@@ -230,4 +240,4 @@ def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
     finished(Path("runs/stage_a-999"), base="other")
     finished(Path("runs/stage_a-old"), base="other")  # not numbered
     assert found("other") == "runs/stage_a-1000"
-    assert str(run_folder.find_stage_a(None, "clap-mini")) == "runs/stage_a-002"
+    assert found(output=None) == "runs/stage_a-002"

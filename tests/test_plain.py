@@ -1,6 +1,7 @@
 """A user's own audio-caption pairs as rows of one view."""
 
 import io
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from conftest import tone
 from datasets import Audio, Dataset
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio import BadClipError
 from teminal_hf.pairs import view_meanings
 from teminal_hf.plain import PlainPairs
 
@@ -25,13 +25,13 @@ def wav(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
 
 
 SHORT, LONG = tone(400, 0.5, RATE), np.concatenate([tone(400, 2.0, RATE), tone(800, 1.0, RATE)])
-PAIRS = Dataset.from_dict({"audio": [wav(SHORT), wav(LONG), {"bytes": b"x", "path": None}], "text": ["a", "b", "c"]})
+PAIRS = Dataset.from_dict({"audio": [wav(SHORT), wav(LONG)], "text": ["a", "b"]})
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS.cast_column("audio", Audio())], ids=["bytes", "Audio"])
 def test_short_recordings_are_padded_and_long_ones_heard_from_the_start(pairs: Dataset) -> None:
     rows = PlainPairs(pairs, "audio", "text", EXTRACTOR)
-    assert len(rows) == 3
+    assert len(rows) == 2
     for i, truth in enumerate((np.pad(SHORT, (0, 2 * RATE - len(SHORT))), LONG[: 2 * RATE])):
         assert rows[i]["forward"]["sampling_rate"] == RATE and rows[i]["forward_caption"] == "ab"[i]
         np.testing.assert_array_equal(rows[i]["forward"]["array"], truth)
@@ -45,10 +45,24 @@ def test_other_rates_are_resampled() -> None:
     assert not array[RATE:].any()
 
 
+def test_bad_recordings_are_named_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    bad = [{"bytes": b"x", "path": None}, wav(np.zeros(RATE))]
+    rows = {"audio": [*bad, *[wav(SHORT)] * 38], "text": [str(i) for i in range(40)]}
+    with caplog.at_level(logging.WARNING):
+        pairs = PlainPairs(Dataset.from_dict(rows), "audio", "text", EXTRACTOR)
+    assert len(pairs) == 38 and pairs[0]["forward_caption"] == "2" and pairs[-1]["forward_caption"] == "39"
+    assert "left out: pair 0 cannot be decoded as audio" in caplog.text
+    assert "left out: pair 1 is silent" in caplog.text and "2 of 40 clips left out" in caplog.text
+    rows = {name: column[:30] for name, column in rows.items()}
+    with pytest.raises(ValueError, match=r"2 of 30 clips cannot be used \(at most 5% are tolerated\)"):
+        PlainPairs(Dataset.from_dict(rows), "audio", "text", EXTRACTOR)
+
+
 def test_errors() -> None:
-    with pytest.raises(BadClipError, match=r"pair 2 \('c'\) cannot be decoded as audio"):
-        PlainPairs(PAIRS, "audio", "text", EXTRACTOR)[2]
     with pytest.raises(ValueError, match="the data set has no column caption; present: audio, text"):
         PlainPairs(PAIRS, "audio", "caption", EXTRACTOR)
     with pytest.raises(ValueError, match="contrastive training needs at least two pairs, the data set has 1"):
         PlainPairs(PAIRS.select([0]), "audio", "text", EXTRACTOR)
+    empty = Dataset.from_dict({"audio": [wav(SHORT)] * 2, "text": ["a", None]})
+    with pytest.raises(ValueError, match="column 'text' must hold one caption a row; row 1 holds none or several"):
+        PlainPairs(empty, "audio", "text", EXTRACTOR)

@@ -9,6 +9,9 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from teminal_hf.recipe import main
 
@@ -92,6 +95,34 @@ def test_a_used_run_folder_is_refused_and_nothing_is_lost(stages, monkeypatch: p
     assert "nothing to resume in runs/none" in refused("stage_a", "--output_dir", "runs/none", "--resume")
 
 
+def test_a_cut_run_goes_on_as_it_was_configured(stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = stages
+    monkeypatch.chdir(folder)
+    arguments = [*SMALL, "--num_train_epochs", "3", "--save_strategy", "epoch", "--seed", "7"]
+    yaml = ROOT / "recipes" / "stage_b.yaml"
+    main("stage_b", [*arguments, "--output_dir", "whole"], yaml)
+    with monkeypatch.context() as patch:
+
+        def cut(self, args, state, control, **kwargs):
+            if state.global_step == 4:
+                raise KeyboardInterrupt
+
+        patch.setattr(TrainerCallback, "on_step_begin", cut)
+        with pytest.raises(KeyboardInterrupt):
+            main("stage_b", [*arguments, "--output_dir", "cut"], yaml)
+    main("stage_b", ["--resume", "--output_dir", "cut"], yaml)
+    whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert json.loads((folder / "cut" / "run.json").read_text())["seed"] == 7
+
+
+def test_both_stages_jointly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    views = ["--views", "forward", "reversed", "overlay", "single", "double", "--start_from", "base"]
+    main("stage_b", [*SMALL, *views, "--output_dir", "joint"], ROOT / "recipes" / "stage_b.yaml")
+    assert (tmp_path / "joint" / "model.safetensors").is_file()
+
+
 def test_lora_without_cache_is_merged_into_a_plain_checkpoint(tmp_path: Path) -> None:
     said = run(
         "-m", "teminal_hf.cli", "train", "stage_b", *SMALL, "--tuning", "lora", "--cache_prefix", "false",
@@ -132,5 +163,13 @@ def test_one_clear_message_for_what_a_user_can_mend(tmp_path: Path, monkeypatch:
     assert "connective 'then' is held out for evaluation" in said
     said = refused("stage_b", *SMALL, "--per_device_train_batch_size", "1")
     assert "a global batch of one group" in said
+    for arguments, message in (
+        (["--report_tasks", "9Z"], "unknown task(s) 9Z"),
+        (["--n_groups", "0"], "n_groups must be at least 1, got 0"),
+        (["--views", "forward", "sideways"], "unknown view(s) ['sideways']"),
+    ):
+        assert message in refused("stage_b", *SMALL, *arguments)
+    assert "stage_a has no view forward; choose of single, double" in refused("stage_a", *SMALL, "--views", "forward")
+    assert not (tmp_path / "runs").exists()  # refused before anything was made
     said = refused("stage_b", *SMALL, "--eval_strategy", "epoch", "--train_folds", "1", "2", "3", "--test_folds", "4")
     assert "eval_strategy needs validation folds" in said
