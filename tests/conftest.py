@@ -53,12 +53,17 @@ def tone(frequency: float, seconds: float, rate: int, level: float = 0.3) -> np.
 
 @pytest.fixture
 def esc50(tmp_path: Path) -> Path:
+    """`write_esc50` in a temporary folder."""
+    return write_esc50(tmp_path)
+
+
+def write_esc50(parent: Path) -> Path:
     """An ESC-50 folder as distributed, of 30 short clips: 3 classes (one pitch each) x 5 folds x 2 takes.
 
     Clips are 1 s at 44.1 kHz but for the first three of fold 1: "dog" take A is stereo, take B at 48 kHz with 0.3 s of
     silence before and 0.7 s after; "rain" take A is 7 s long.
     """
-    root = tmp_path / "ESC-50"
+    root = parent / "ESC-50"
     (root / "audio").mkdir(parents=True)
     (root / "meta").mkdir()
     rows = []

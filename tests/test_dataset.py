@@ -123,7 +123,7 @@ def test_only_the_manifest_is_on_disk(tmp_path: Path) -> None:
     assert len(sizes) == 3 and sum(sizes.values()) < 640_000  # one rendered view of one group
     assert set(train.features) == {
         *("group_id", "seed", "clip_a", "clip_b", "label_a", "label_b", "double_view"),
-        *(f"{view}_caption" for view in VIEWS["stage_b"]),
+        *(f"{view}_caption" for view in (*VIEWS["stage_b"], "double")),
     }
 
 

@@ -7,9 +7,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
+from conftest import write_esc50
 
 import teminal_hf
 
@@ -57,6 +59,11 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout's recipes, a sound, and the README's shell commands run in their order (on less data)."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "recipes").symlink_to(ROOT / "recipes")
+    write_esc50(folder)
+    rows = {"audio": [{"array": np.sin(np.arange(8_000) / k), "sampling_rate": 16_000} for k in range(2, 10)]}
+    datasets.Dataset.from_dict(rows | {"text": [f"tone {k}" for k in range(8)]}).to_parquet(
+        folder / "own" / "a.parquet"
+    )
     noise = np.random.default_rng(0).standard_normal(12 * 44_100)
     soundfile.write(folder / "sound.wav", 0.1 * noise, 44_100)
     bin_folder = Path(sys.executable).parent
@@ -65,16 +72,18 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for line in "".join(_blocks("bash")).splitlines():
         if line.startswith(("make", "pip", "python3 -m venv")):
             continue  # installation
-        small = f"{line} {SMALL}" if "recipes/stage" in line or "teminal train" in line else line
+        small = f"{line} {SMALL}" if "recipes/" in line or "teminal train" in line else line
+        small = small.replace("MODEL", "clap-mini").replace("ESC50", "ESC-50").replace("my_org/my_captions", "own")
         done = subprocess.run(small, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         ran.append(line)
-    assert len(ran) >= 6
+    assert len(ran) >= 9
     return folder
 
 
 def test_commands_of_the_readme_run(readme_folder: Path) -> None:
-    for run in ("stage_a-001", "stage_b-001", "mine/stage_a", "mine/stage_b"):
+    runs = ("stage_a-001", "stage_b-001", "mine/stage_a", "mine/stage_b", "esc50/stage_b", "plain_pairs-001")
+    for run in runs:
         assert (readme_folder / "runs" / run / "model.safetensors").is_file()
 
 
