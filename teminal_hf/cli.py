@@ -12,9 +12,11 @@ from teminal_hf.dataset import split_folds
 from teminal_hf.evaluation import ZsteEvaluator, rank
 from teminal_hf.models import CLAP_MINI, load_clap
 from teminal_hf.report import compare, format_table, to_json
-from teminal_hf.run_folder import write_json
+from teminal_hf.run_folder import read_record, write_json
 from teminal_hf.sources import load_clips
 from teminal_hf.tasks import PROMPT, ZSTE_TASKS
+
+logger = logging.getLogger(__name__)
 
 RECIPES = ("stage_a", "stage_b", "plain_pairs")
 
@@ -87,7 +89,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         label_column=arguments.label_column,
         fold_column=arguments.fold_column,
     )
-    clips = clips.in_folds(arguments.folds or split_folds(clips)["test"])
+    folds = arguments.folds or split_folds(clips)["test"]
+    clips = clips.in_folds(folds)
+    seen = set(read_record(arguments.model).get("folds", {}).get("train", ())) & set(folds)
+    if seen:
+        logger.warning("%s was trained on fold(s) %s: these figures flatter it", arguments.model, sorted(seen))
     names = [arguments.model] if arguments.base is None else [arguments.base, arguments.model]
     reports = []
     for name in names:

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from teminal_hf.evaluation import ZsteReport
 from teminal_hf.statistics import paired_bootstrap
+from teminal_hf.zste import ORDER_TASKS, TEMPORAL_TASKS
 
-_AVERAGES = {
-    "temporal_average": ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B"),
-    "order_average": ("3O", "5A", "8", "G"),
-}
+_AVERAGES = {"temporal_average": TEMPORAL_TASKS, "order_average": ORDER_TASKS}
 
 
 def to_json(report: ZsteReport) -> dict[str, Any]:

@@ -21,8 +21,8 @@ import numpy.typing as npt
 TASKS: tuple[str, ...] = (
     "1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "6", "7", "8", "G",
 )  # fmt: skip
-_TEMPORAL = ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B")
-_ORDER = ("3O", "5A", "8", "G")
+TEMPORAL_TASKS = ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B")
+ORDER_TASKS = ("3O", "5A", "8", "G")
 _TWO_RIGHT = ("2A", "2B", "2C", "2D", "5A", "5B", "G")
 _CANDIDATES = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 4}  # the other tasks take any number
 _Z95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
@@ -154,10 +154,10 @@ def score(
         for part in ("text", "audio"):
             result["G"][part] = _table(correct[part], [1 / 4] * len(correct[part]))
     above = {task: (row["accuracy"] - row["chance"]) / (1 - row["chance"]) for task, row in result.items()}
-    if all(task in result for task in _TEMPORAL):
-        result["temporal_average"] = sum(result[task]["accuracy"] for task in _TEMPORAL) / len(_TEMPORAL)
-    if all(task in above for task in _ORDER):
-        result["order_average"] = sum(above[task] for task in _ORDER) / len(_ORDER)
+    if all(task in result for task in TEMPORAL_TASKS):
+        result["temporal_average"] = sum(result[task]["accuracy"] for task in TEMPORAL_TASKS) / len(TEMPORAL_TASKS)
+    if all(task in above for task in ORDER_TASKS):
+        result["order_average"] = sum(above[task] for task in ORDER_TASKS) / len(ORDER_TASKS)
     return result
 
 

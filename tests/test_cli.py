@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from teminal_hf import cli
+from teminal_hf.models import load_clap, save_clap
 
 
 def test_evaluate_prints_a_table_and_writes_every_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +52,15 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(SystemExit, match=f"^error: .*{message}"):
             cli.main(arguments)
+
+
+def test_an_evaluation_on_trained_folds_is_called_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_clap(*load_clap("clap-mini"), tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"folds": {"train": [1, 2]}}))
+    for fold, warned in (("2", True), ("4", False)):
+        caplog.clear()
+        cli.main(["evaluate", str(tmp_path), "--groups", "2", "--tasks", "3O", "--folds", fold])
+        assert ("was trained on fold(s) [2]" in caplog.text) == warned
 
 
 def test_compare_reads_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
