@@ -166,7 +166,7 @@ def test_one_clear_message_for_what_a_user_can_mend(tmp_path: Path, monkeypatch:
     for arguments, message in (
         (["--report_tasks", "9Z"], "unknown task(s) 9Z"),
         (["--n_groups", "0"], "n_groups must be at least 1, got 0"),
-        (["--views", "forward", "sideways"], "unknown view(s) ['sideways']"),
+        (["--views", "single", "sideways"], "unknown view(s) ['sideways']"),
     ):
         assert message in refused("stage_b", *SMALL, *arguments)
     assert "stage_a has no view forward; choose of single, double" in refused("stage_a", *SMALL, "--views", "forward")

@@ -34,7 +34,7 @@ class Gradients(TrainerCallback):
         (STAGE_B, {"forward", "reversed", "overlay"}),
         (STAGE_B[:2], {"forward", "reversed"}),
         (STAGE_A, {"audio_to_text", "text_to_audio"}),
-        (ALL_VIEWS, {"forward", "reversed", "overlay", "single"}),
+        (ALL_VIEWS, {"forward", "reversed", "overlay", "rehearsal"}),
         (("forward",), {"forward"}),
     ],
 )
@@ -90,7 +90,7 @@ def test_logged_loss_is_the_weighted_loss_of_the_batch(tmp_path: Path) -> None:
     single = symmetric_infonce(audio["single"], text["single"], scale, false_negatives=equal[12:, 12:])["loss"]
     row = t.state.log_history[0]
     assert row["loss"] == pytest.approx((temporal["loss"] + 0.4 * single).item(), rel=1e-4)
-    assert row["loss_single"] == pytest.approx(single.item(), rel=1e-4)
+    assert row["loss_rehearsal"] == pytest.approx(single.item(), rel=1e-4)
     assert row["loss_reversed"] == pytest.approx(temporal["reversed"].item(), rel=1e-4)
 
 

@@ -42,7 +42,7 @@ def test_retention_is_zero_at_the_start_and_keeps_single_sounds(tmp_path: Path, 
     assert kept < free / 2
     first = log[0]
     temporal = sum(first[f"loss_{view}"] for view in STAGE_B) / 3
-    assert first["loss"] == pytest.approx(temporal + first["loss_single"] + 50 * first["loss_retention"], rel=1e-3)
+    assert first["loss"] == pytest.approx(temporal + first["loss_rehearsal"] + 50 * first["loss_retention"], rel=1e-3)
 
 
 def test_plain_wording_lasts_for_its_share_of_the_steps(tmp_path: Path) -> None:
