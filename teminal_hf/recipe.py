@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset, load_dataset
 from torch import nn
 from transformers import ClapProcessor, set_seed
@@ -39,7 +39,7 @@ def main(stage: str, argv: Sequence[str], defaults: Path) -> None:
     What a user can mend (`ValueError`, `OSError`) ends the program with its message alone.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logger.setLevel(logging.INFO if PartialState().is_main_process else logging.WARNING)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)  # say it once
     try:
         config = parse(argv, defaults)
         if config.run.resume:  # as it was configured, whatever the defaults are by now

@@ -102,7 +102,7 @@ def plot(rows: dict[str, Any], path: str | Path, title: str) -> None:
     from matplotlib.figure import Figure
 
     tasks = [task for task, row in rows.items() if row["chance"] is not None]
-    figure = Figure(figsize=(1.2 + 0.62 * len(tasks), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 1.2 + 0.62 * len(tasks)), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     x = np.arange(len(tasks))
