@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio import BadClipError, Waveform, trim_silence
-from teminal_hf.sources import need_columns, read_audio_value, screen
+from teminal_hf.sources import need_columns, read_audio_value, screen, undecoded
 
 
 class PlainPairs(Dataset[dict[str, Any]]):
@@ -28,10 +28,7 @@ class PlainPairs(Dataset[dict[str, Any]]):
         need_columns({audio_column, text_column}, pairs.column_names, "the data set")
         if len(pairs) < 2:
             raise ValueError(f"contrastive training needs at least two pairs, the data set has {len(pairs)}")
-        if isinstance(pairs.features[audio_column], datasets.Audio):
-            # Decoding is ours: `datasets` would need torchcodec and ffmpeg (huggingface/datasets#7707).
-            pairs = pairs.cast_column(audio_column, datasets.Audio(decode=False))
-        self.pairs, self.audio_column, self.text_column = pairs, audio_column, text_column
+        self.pairs, self.audio_column, self.text_column = undecoded(pairs, audio_column), audio_column, text_column
         self.sampling_rate, self.samples = extractor.sampling_rate, extractor.nb_max_samples
         wrong = next((i for i, text in enumerate(pairs[text_column][:]) if not isinstance(text, str) or not text), None)
         if wrong is not None:

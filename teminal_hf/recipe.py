@@ -60,11 +60,12 @@ def post_train(stage: str, config: Config) -> Path:
     main_process = args.process_index == 0
     set_seed(args.seed)
 
-    start = _starting_point(stage, config)
+    clips = None if stage == "plain_pairs" else config.data.clips()
+    start = _starting_point(stage, config, clips)
     model, processor = load_clap(start)
     warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
 
-    data = _data(stage, config, processor)
+    data = _data(stage, config, clips, processor)
     reference = None
     if args.retention:
         reference = copy.deepcopy(model).requires_grad_(False)
@@ -126,7 +127,7 @@ def _check_views(stage: str, args: TeminalConfig) -> None:
         raise ValueError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
 
 
-def _starting_point(stage: str, config: Config) -> str:
+def _starting_point(stage: str, config: Config, clips: ClipTable | None) -> str:
     """The checkpoint to train: the base, or stage A's output; said aloud."""
     run, output_dir = config.run, config.training.output_dir or None
     if run.resume and output_dir:
@@ -135,8 +136,8 @@ def _starting_point(stage: str, config: Config) -> str:
         logger.info("%s starts from %s", stage, run.start_from)
         return run.start_from
     found, missing = None, ""
-    if stage == "stage_b" and run.start_from == "auto":
-        folds = config.data.folds(config.data.clips())
+    if stage == "stage_b" and run.start_from == "auto" and clips is not None:
+        folds = config.data.folds(clips)
         unseen = (*folds.get("validation", ()), *folds.get("test", ()))
         found = run_folder.find_stage_a(output_dir, run.model, config.data.place, unseen)
         missing = " (no finished stage A of this base, these clips and folds found)"
@@ -158,13 +159,12 @@ class _Data:
     folds: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-def _data(stage: str, config: Config, processor: ClapProcessor) -> _Data:
+def _data(stage: str, config: Config, clips: ClipTable | None, processor: ClapProcessor) -> _Data:
     data, extractor = config.data, processor.feature_extractor
-    if stage == "plain_pairs":
+    if clips is None:
         if config.training.eval_strategy != IntervalStrategy.NO:
             raise ValueError("plain pairs have no validation split; set eval_strategy to no")
         return _Data(PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor))
-    clips = data.clips()
     folds = data.folds(clips)
     usable = clips.in_folds(fold for chosen in folds.values() for fold in chosen).usable(extractor.sampling_rate)
     tables = {name: usable.in_folds(chosen) for name, chosen in folds.items()}

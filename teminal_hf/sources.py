@@ -252,9 +252,7 @@ def from_dataset(
     if isinstance(dataset, DatasetDict):
         dataset = concatenate_datasets(list(dataset.values()))
     need_columns({audio_column, label_column}, dataset.column_names, "the data set")
-    if isinstance(dataset.features[audio_column], Audio):
-        # Decoding is ours: `datasets` would need torchcodec and ffmpeg (huggingface/datasets#7707).
-        dataset = dataset.cast_column(audio_column, Audio(decode=False))
+    dataset = undecoded(dataset, audio_column)
     feature, values = dataset.features[label_column], dataset[label_column][:]
     labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
     if fold_column is not None and fold_column in dataset.column_names:
@@ -272,6 +270,13 @@ def from_dataset(
             seen[label] += 1
     ids = [f"{i:06d}" for i in range(len(dataset))]
     return _table(ids, labels, folds, partial(_read_row, dataset.select_columns([audio_column]), audio_column))
+
+
+def undecoded(dataset: Dataset, column: str) -> Dataset:
+    """The data set with the audio `column` as it is stored, for `read_audio_value`: decoding is ours, `datasets` would
+    need torchcodec and ffmpeg (huggingface/datasets#7707)."""
+    is_audio = isinstance(dataset.features[column], Audio)
+    return dataset.cast_column(column, Audio(decode=False)) if is_audio else dataset
 
 
 def read_audio_value(value: Any, sampling_rate: int) -> Waveform:

@@ -126,10 +126,16 @@ def train_mode(model: nn.Module) -> None:
     without parameters (dropout) keeps the mode of the layer it stands in.
     """
     model.train()
-    for module in model.modules():
-        trainable = [parameter.requires_grad for parameter in module.parameters()]
-        if trainable and not any(trainable):
-            module.eval()
+    _freeze_modes(model)
+
+
+def _freeze_modes(module: nn.Module) -> None:
+    """From the top: a frozen tower is looked at once, not again for each of its layers, as this runs at every step."""
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        for child in module.children():
+            _freeze_modes(child)
+    elif next(module.parameters(), None) is not None:
+        module.eval()
 
 
 def merged(model: ClapModel | PeftModel) -> ClapModel:

@@ -6,12 +6,15 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+
+from teminal_hf.sources import ClipTable, sound_bank
 
 # Read by the Hugging Face libraries when they are imported, so set before any of them is (none is above).
 _CACHE = tempfile.mkdtemp(prefix="teminal-hf-tests-")
@@ -44,6 +47,18 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 ESC50_CLASSES = ("dog", "rain", "door_wood_knock")
 ESC50_FOLDS = (1, 2, 3, 4, 5)
+
+
+def table(clips: dict[str, np.ndarray], labels: Sequence[str]) -> ClipTable:
+    """Clips given as arrays, whatever the sampling rate asked for, all of fold 1."""
+    arrays, n = list(clips.values()), len(clips)
+    return ClipTable(tuple(clips), tuple(labels), (1,) * n, tuple(range(n)), lambda row, rate: arrays[row])
+
+
+@pytest.fixture(scope="module")
+def clips() -> ClipTable:
+    """Two clips a class of the sound bank's first fold."""
+    return sound_bank(2).in_folds([1])
 
 
 def tone(frequency: float, seconds: float, rate: int, level: float = 0.3) -> np.ndarray:

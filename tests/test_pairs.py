@@ -1,26 +1,15 @@
 """The manifest of groups, and what its captions mean."""
 
 from collections import Counter
-from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
 import pytest
+from conftest import table
 from scipy.stats import binomtest
 
 from teminal_hf.pairs import VIEWS, plain_caption, plan, view_meanings
-from teminal_hf.sources import ClipTable, sound_bank
-
-
-def table(clips: dict[str, np.ndarray], labels: Sequence[str]) -> ClipTable:
-    arrays, n = list(clips.values()), len(clips)
-    return ClipTable(tuple(clips), tuple(labels), (1,) * n, tuple(range(n)), lambda row, rate: arrays[row])
-
-
-@pytest.fixture(scope="module")
-def clips() -> ClipTable:
-    return sound_bank(2).in_folds([1])
-
+from teminal_hf.sources import ClipTable
 
 # The manifest
 

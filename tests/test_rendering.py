@@ -12,24 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import tone
+from conftest import table, tone
 from scipy.stats import binomtest
 
 from teminal_hf import audio
 from teminal_hf.pairs import VIEWS, GroupDataset, Renderer, RenderSettings, plan
-from teminal_hf.sources import ClipTable, sound_bank
+from teminal_hf.sources import ClipTable
 
 RATE = 16_000
-
-
-def table(clips: dict[str, np.ndarray], labels: Sequence[str]) -> ClipTable:
-    arrays, n = list(clips.values()), len(clips)
-    return ClipTable(tuple(clips), tuple(labels), (1,) * n, tuple(range(n)), lambda row, rate: arrays[row])
-
-
-@pytest.fixture(scope="module")
-def clips() -> ClipTable:
-    return sound_bank(2).in_folds([1])
 
 
 # Settings
