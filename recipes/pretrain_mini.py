@@ -137,7 +137,7 @@ def main() -> None:
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
     set_seed(args.seed)
-    clips = load_clips("soundbank", clips_per_class=40)
+    clips = load_clips("soundbank", clips_per_class=40).usable(RATE)
     processor = make_processor(args.output_dir, ESC50_CLASSES)
     model = make_model(len(processor.tokenizer))
     attach_split_forward(model, Cut(len(audio_blocks(model)), len(model.text_model.encoder.layer)))

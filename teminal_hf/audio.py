@@ -58,32 +58,55 @@ def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
     Raises:
         BadClipError: silent, or less than 50 ms of sound.
     """
+    start, stop = trim_bounds(waveform, sampling_rate)
+    return waveform[start:stop]
+
+
+def trim_bounds(waveform: Waveform, sampling_rate: int) -> tuple[int, int]:
+    """First sample and end of what `trim_silence` leaves; raises as it does."""
     peak = float(np.abs(waveform).max(initial=0.0))
     if peak < SILENCE_PEAK:
         raise BadClipError(f"is silent (peak {peak:.1e} of full scale)")
-    trimmed = sounding(waveform, sampling_rate)
-    if len(trimmed) < MIN_SECONDS * sampling_rate:
-        raise BadClipError(f"holds only {1000 * len(trimmed) / sampling_rate:.0f} ms of sound (50 ms needed)")
-    return trimmed
+    start, stop = _sounding_bounds(waveform, sampling_rate)
+    if stop - start < MIN_SECONDS * sampling_rate:
+        raise BadClipError(f"holds only {1000 * (stop - start) / sampling_rate:.0f} ms of sound (50 ms needed)")
+    return start, stop
 
 
 def sounding(waveform: Waveform, sampling_rate: int) -> Waveform:
     """From the first to the last 10-ms frame within 50 dB of the loudest."""
+    start, stop = _sounding_bounds(waveform, sampling_rate)
+    return waveform[start:stop]
+
+
+def _sounding_bounds(waveform: Waveform, sampling_rate: int) -> tuple[int, int]:
     frame = max(1, round(TRIM_FRAME_SECONDS * sampling_rate))
-    padded = np.pad(waveform, (0, -len(waveform) % frame))
-    level = np.sqrt(np.mean(padded.reshape(-1, frame).astype(np.float64) ** 2, axis=1))
-    loud = np.flatnonzero(level >= level.max() * 10 ** (TRIM_DB / 20))
-    return waveform[loud[0] * frame : (loud[-1] + 1) * frame]
+    whole = len(waveform) // frame
+    frames = waveform[: whole * frame].reshape(whole, frame)
+    # A last frame that is cut short counts as padded with silence.
+    power = np.append(np.einsum("ij,ij->i", frames, frames, dtype=np.float64), energy(waveform[whole * frame :]))
+    loud = np.flatnonzero(power >= power.max() * 10 ** (TRIM_DB / 10))
+    return int(loud[0]) * frame, min((int(loud[-1]) + 1) * frame, len(waveform))
+
+
+def energy(waveform: Waveform) -> float:
+    """Sum of squares, in double precision."""
+    return float(np.einsum("i,i->", waveform, waveform, dtype=np.float64))  # in one pass, and without BLAS's threads
 
 
 def rms(waveform: Waveform) -> float:
     """Root mean square over the whole array (0 for an empty one)."""
-    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if waveform.size else 0.0
+    return float(np.sqrt(energy(waveform) / waveform.size)) if waveform.size else 0.0
+
+
+def level_gain(waveform: Waveform, decibels: float) -> float:
+    """The factor that brings `waveform` to an RMS of `decibels` dBFS."""
+    return 10 ** (decibels / 20) / rms(waveform)
 
 
 def level_to(waveform: Waveform, decibels: float) -> Waveform:
-    """Scale to an RMS of `decibels` dBFS (may exceed full scale; `finish` limits the composed result)."""
-    return (waveform * (10 ** (decibels / 20) / rms(waveform))).astype(np.float32)
+    """Scale to an RMS of `decibels` dBFS (may exceed full scale; the renderer limits what it composes)."""
+    return (waveform * level_gain(waveform, decibels)).astype(np.float32, copy=False)
 
 
 def cut(waveform: Waveform, samples: int, position: float) -> Waveform:
@@ -94,24 +117,26 @@ def cut(waveform: Waveform, samples: int, position: float) -> Waveform:
     """
     if len(waveform) <= samples:
         return waveform
-    energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
-    starts = np.flatnonzero(energy[samples:] - energy[:-samples] >= 0.499 * samples * energy[-1] / len(waveform))
+    left, entered = (np.square(part, dtype=np.float64) for part in (waveform[:-samples], waveform[samples:]))
+    heard = energy(waveform[:samples]) + np.concatenate([[0.0], np.cumsum(entered - left)])  # from each place on
+    starts = np.flatnonzero(heard >= 0.499 * samples * energy(waveform) / len(waveform))
     start = starts[round(position * (len(starts) - 1))]
     return waveform[start : start + samples]
 
 
-def fade_ends(waveform: Waveform, sampling_rate: int, *, start: bool = True) -> Waveform:
-    """Raised-cosine fades of 10 ms (at most a quarter of the clip), so that joins do not click.
+def fade_ends(waveform: Waveform, sampling_rate: int) -> Waveform:
+    """Raised-cosine fades of 10 ms (at most a quarter of the clip) at both ends, so that joins do not click."""
+    faded = waveform.copy()
+    fade_end(faded[::-1], sampling_rate)
+    fade_end(faded, sampling_rate)
+    return faded
 
-    At both ends, or with `start=False` at the end alone.
-    """
+
+def fade_end(waveform: Waveform, sampling_rate: int) -> None:
+    """Fade the end of `waveform` as `fade_ends` does, in place."""
     n = min(round(FADE_SECONDS * sampling_rate), len(waveform) // 4)
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(n) + 0.5) / max(n, 1))).astype(np.float32)
-    faded = waveform.copy()
-    if start:
-        faded[:n] *= ramp
-    faded[len(faded) - n :] *= ramp[::-1]
-    return faded
+    waveform[len(waveform) - n :] *= ramp[::-1]
 
 
 def join(first: Waveform, second: Waveform, gap: int = 0, crossfade: int = 0) -> Waveform:
@@ -132,11 +157,15 @@ def join(first: Waveform, second: Waveform, gap: int = 0, crossfade: int = 0) ->
 def loop_to(waveform: Waveform, samples: int, sampling_rate: int) -> Waveform:
     """Repeat to exactly `samples` samples; where the last repetition is cut it is faded out."""
     looped = np.resize(waveform, samples)
-    return fade_ends(looped, sampling_rate, start=False) if samples % len(waveform) else looped
+    if samples % len(waveform):
+        fade_end(looped, sampling_rate)
+    return looped
 
 
 def place(waveform: Waveform, samples: int, position: float) -> Waveform:
     """Put `waveform` at relative `position` in [0, 1] of a silent window of `samples` samples; never crops."""
     assert len(waveform) <= samples, f"composed audio of {len(waveform)} samples in a window of {samples}"
     start = round(position * (samples - len(waveform)))
-    return np.pad(waveform, (start, samples - len(waveform) - start))
+    window = np.zeros(samples, dtype=np.float32)
+    window[start : start + len(waveform)] = waveform
+    return window

@@ -1,4 +1,4 @@
-"""The `teminal` command: train, evaluate, rank, compare."""
+"""The `teminal` command: train, evaluate, rank, compare, cache."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from teminal_hf import recipe
+from teminal_hf import cache, recipe
 from teminal_hf.dataset import split_folds
 from teminal_hf.evaluation import ZsteEvaluator, rank
 from teminal_hf.models import CLAP_MINI, load_clap
@@ -58,6 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     comparing.add_argument("--json", type=Path, help="write the table here")
     comparing.set_defaults(run=_compare)
+
+    caching = commands.add_parser("cache", help="decoded clips and frozen prefixes that runs left on disk")
+    actions = caching.add_subparsers(dest="action", required=True)
+    info = actions.add_parser("info", help="what is there, where, and how much it takes")
+    info.set_defaults(run=_cache_info)
+    clear = actions.add_parser("clear", help="remove it")
+    clear.add_argument("kind", nargs="?", choices=cache.KINDS, help="only these (default: all)")
+    clear.set_defaults(run=_cache_clear)
     return parser
 
 
@@ -149,6 +157,18 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(format_table(rows))
     if arguments.json:
         write_json(arguments.json, rows)
+
+
+def _cache_info(arguments: argparse.Namespace) -> None:
+    entries = cache.entries()
+    for entry in entries:
+        print(f"{entry.n_bytes / 2**20:9.1f} MiB  {entry.kind:6}  {entry.key}  {entry.what}")
+    print(f"{sum(entry.n_bytes for entry in entries) / 2**20:9.1f} MiB in {len(entries)} entries, {cache.cache_root()}")
+
+
+def _cache_clear(arguments: argparse.Namespace) -> None:
+    freed = cache.clear((arguments.kind,) if arguments.kind else cache.KINDS)
+    print(f"freed {freed / 2**20:.1f} MiB in {cache.cache_root()}")
 
 
 if __name__ == "__main__":

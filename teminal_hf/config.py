@@ -14,6 +14,7 @@ from teminal_hf.models import CLAP_MINI
 from teminal_hf.sources import SOUND_BANK, ClipTable, load_clips
 from teminal_hf.stages import StagePolicy
 from teminal_hf.tasks import ZSTE_TASKS
+from teminal_hf.towers import Cut
 from teminal_hf.trainer import TeminalConfig
 
 
@@ -76,12 +77,18 @@ class RunArguments:
     tuning: str = _field('"full", or "lora" for adapters on the same layers', "full")
     lora_rank: int = _field("rank of the adapters", 16)
     cache_prefix: bool = _field("compute the frozen layers once, keep their output on disk", True)
+    cache_dtype: str = _field('of that output: "float16", "bfloat16" or "float32"', "float16")
     resume: bool = _field("go on with the run in output_dir", False)
     eval_groups: int = _field("ZSTE groups at each evaluation during training", 100)
     eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
     report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
     report_seed: int = _field("seed of the ZSTE items", 0)
+
+    @property
+    def cut(self) -> Cut | None:
+        """Where the cached prefix ends; None without a cache."""
+        return self.policy().cut if self.cache_prefix else None
 
     def policy(self) -> StagePolicy:
         if self.tuning not in ("full", "lora"):

@@ -76,8 +76,9 @@ class TemporalConfig(datasets.BuilderConfig):
     gap: float = 0.0
     crossfade: float = 0.0
 
-    def clips(self) -> ClipTable:
-        return load_clips(
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
+        # Every builder asks once, when its configuration is complete; the splits and the renderer use what is found.
+        clips = load_clips(
             self.source,
             self.data_dir,
             audio_column=self.audio_column,
@@ -85,10 +86,11 @@ class TemporalConfig(datasets.BuilderConfig):
             fold_column=self.fold_column,
             clips_per_class=self.clips_per_class,
         )
-
-    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
-        # A folder whose clips changed since must not be answered from the cache.
-        return super().create_config_id({**config_kwargs, "_clips": self.clips().fingerprint}, custom_features)
+        self.folds = split_folds(clips, self.train_folds, self.validation_folds, self.test_folds)
+        clips = clips.in_folds(fold for chosen in self.folds.values() for fold in chosen)
+        self.clips = clips.usable(self.sampling_rate)
+        # A folder whose clips changed since, or are no longer bad, must not be answered from the cache.
+        return super().create_config_id({**config_kwargs, "_clips": self.clips.fingerprint}, custom_features)
 
 
 class TemporalPairs(datasets.GeneratorBasedBuilder):
@@ -110,17 +112,17 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        clips, c = self.config.clips(), self.config
+        c = self.config
         if c.n_groups < 1:
             raise ValueError(f"n_groups must be at least 1, got {c.n_groups}")
         splits = []
-        for name, folds in split_folds(clips, c.train_folds, c.validation_folds, c.test_folds).items():
+        for name, folds in c.folds.items():
             n_groups = c.n_groups if name == "train" or c.name == "zste" else max(1, c.n_groups // 8)
             n_shards = 1 if c.name == "zste" else min(MAX_SHARDS, n_groups)
             # `datasets` deals a list, and only a list, out to workers: the folds of a split must not be one.
             shards = list(pairwise(n_groups * i // n_shards for i in range(n_shards + 1)))
-            chosen = clips.in_folds(folds)
-            splits.append(datasets.SplitGenerator(name=SPLITS[name], gen_kwargs={"clips": chosen, "shards": shards}))
+            clips = c.clips.in_folds(folds)
+            splits.append(datasets.SplitGenerator(name=SPLITS[name], gen_kwargs={"clips": clips, "shards": shards}))
         return splits
 
     def _generate_examples(
@@ -151,7 +153,7 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
 
     def _renderer(self) -> Renderer:
         c = self.config
-        return Renderer(c.clips(), RenderSettings(c.sampling_rate, c.window, c.gap, c.crossfade))
+        return Renderer(c.clips, RenderSettings(c.sampling_rate, c.window, c.gap, c.crossfade))
 
 
 def split_folds(

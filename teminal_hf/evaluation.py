@@ -14,6 +14,7 @@ from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.audio import Waveform, decode
 from teminal_hf.features import LogMel
+from teminal_hf.frozen_prefix import FrozenPrefix, announce
 from teminal_hf.pairs import Renderer, RenderSettings
 from teminal_hf.sources import ClipTable
 from teminal_hf.tasks import PROMPT, ZSTE_TASKS, Item, plan_zste
@@ -83,22 +84,20 @@ class ZsteEvaluator:
         window = self.log_mel.n_samples / self.log_mel.sampling_rate
         settings = RenderSettings(self.log_mel.sampling_rate, window, gap, crossfade)
         self._renderer = Renderer(clips, settings)
-        self._clips_of = {item.group_id: (item.clip_a, item.clip_b) for item in self.items}
-        self._views: dict[int, list[str]] = {group_id: [] for group_id in self._clips_of}
-        for item in self.items:
-            asked = (*item.views, "tiled") if item.task == "1" else item.views
-            self._views[item.group_id] += [view for view in asked if view not in self._views[item.group_id]]
-        keys = [(group_id, view) for group_id, views in self._views.items() for view in views]
+        self._groups = list(dict.fromkeys((i.clip_a, i.clip_b, seed, i.group_id) for i in self.items))
+        asked = (view for item in self.items for view in (*item.views, *(["tiled"] if item.task == "1" else [])))
+        self._views = list(dict.fromkeys(asked))  # of every group: each has an item of every task
+        keys = [(group_id, view) for *_, group_id in self._groups for view in self._views]
         self._sounds = {key: row for row, key in enumerate(keys)}
         captions = {caption: None for item in self.items for caption in item.candidates}
         self._captions = {caption: i for i, caption in enumerate(captions)}
-        self._tokens: tuple[Cut, list[Tensor]] | None = None
 
     def __call__(self, model: nn.Module, cut: Cut | None = None) -> ZsteReport:
         """Evaluate `model` (a `ClapModel`, plain or wrapped).
 
         Args:
-            cut: the frozen prefix is the same at every call: compute it once and keep its output.
+            cut: read the frozen prefix's output, in float32, from the cache, where all models with these frozen layers
+                share it (needs clips that are `usable`). None: the whole model, nothing on disk.
         """
         clap = plain_clap(model).eval()
         audio = torch.cat(list(self._audio_embeds(clap, cut))).double().numpy()
@@ -132,27 +131,38 @@ class ZsteEvaluator:
 
     @torch.inference_mode()
     def _audio_embeds(self, clap: ClapModel, cut: Cut | None) -> Iterator[Tensor]:
-        if cut is None:
-            for features in self._feature_batches():
-                yield audio_suffix(clap, WHOLE, audio_prefix(clap, WHOLE, features.to(clap.device))).cpu()
-            return
-        if self._tokens is None or self._tokens[0] != cut:
-            batches = [audio_prefix(clap, cut, f.to(clap.device)).cpu() for f in self._feature_batches()]
-            self._tokens = (cut, batches)
-        for tokens in self._tokens[1]:
-            yield audio_suffix(clap, cut, tokens.to(clap.device)).cpu()
+        """Embeddings in the order of `_sounds`."""
+        prefix = FrozenPrefix(clap, cut or WHOLE, self.processor, "float32")
+        features, tokens = _Features(self), None
+        if cut is not None:
+            heard = self._renderer.recordings_id(self._groups, *self._views)
+            tokens = prefix.recordings(len(self._groups), len(self._views), heard)
+            announce(tokens)
+            prefix.fill_recordings(tokens, features, together=False)  # the main process may be alone here
+        size = max(1, BATCH // len(self._views))
+        for rows in (range(start, start + size) for start in range(0, len(self._groups), size)):
+            chosen = [row for row in rows if row < len(self._groups)]
+            if tokens is None:
+                batch = prefix.audio(torch.stack([features[row] for row in chosen]))
+            else:
+                batch = torch.stack([tokens[row] for row in chosen])
+            yield audio_suffix(clap, prefix.cut, batch.flatten(0, 1).to(clap.device)).cpu()
 
-    def _feature_batches(self) -> Iterator[Tensor]:
-        batch: list[Waveform] = []
-        for group_id, views in self._views.items():
-            clip_a, clip_b = self._clips_of[group_id]
-            sounds = self._renderer.sounds(clip_a, clip_b, self.seed, group_id, views)
-            batch += [sounds[view] for view in views]
-            while len(batch) >= BATCH:
-                yield self.log_mel(torch.from_numpy(np.stack(batch[:BATCH])))
-                batch = batch[BATCH:]
-        if batch:
-            yield self.log_mel(torch.from_numpy(np.stack(batch)))
+    def sounds(self, row: int) -> list[Waveform]:
+        """The recordings of the row-th group, one for each view that is asked about."""
+        clip_a, clip_b, seed, group_id = self._groups[row]
+        sounds = self._renderer.sounds(clip_a, clip_b, seed, group_id, self._views)
+        return [sounds[view] for view in self._views]
+
+
+class _Features:
+    """Log-mels of each group's recordings, (K, 1, frames, mels)."""
+
+    def __init__(self, evaluator: ZsteEvaluator) -> None:
+        self.evaluator = evaluator
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self.evaluator.log_mel(torch.from_numpy(np.stack(self.evaluator.sounds(row))))
 
 
 @torch.inference_mode()

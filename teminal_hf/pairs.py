@@ -4,14 +4,15 @@ A *group* is two clips `a`, `b` of different classes. `(seed, index)` fixes it, 
 shorter one. Rendering composes the views of a group on the fly; nothing rendered is ever stored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from teminal_hf import audio
 from teminal_hf.audio import Waveform
+from teminal_hf.cache import digest
 from teminal_hf.captions import (
     BOTH,
     SEQUENCE_CONNECTIVES,
@@ -100,19 +101,25 @@ class Renderer:
         gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
         forward = audio.join(a, b, gap, crossfade)
         length = len(forward)
+        single = audio.loop_to(a, length, s.sampling_rate)
         composed = {
-            "single": audio.loop_to(a, length, s.sampling_rate),
+            "single": single,
             "forward": forward,
             "reversed": audio.join(b, a, gap, crossfade),
             # As the forward view, it begins with the beginning of `a` and ends with the end of `b` (looped from there
             # backwards): a pause or a cut-off sound at its end would betray it.
-            "overlay": audio.loop_to(a, length, s.sampling_rate)
-            + audio.loop_to(b[::-1], length, s.sampling_rate)[::-1],
+            "overlay": single + audio.loop_to(b[::-1], length, s.sampling_rate)[::-1],
         }
-        levelled = {name: audio.level_to(view, s.level) for name, view in composed.items()}
-        # One gain for all views, whichever are asked for: a limiter on one view alone would betray it by its level.
-        gain = min(1.0, 0.99 / max(float(np.abs(view).max()) for view in levelled.values()))
-        return {name: audio.place(levelled[name] * np.float32(gain), s.samples, place) for name in names}
+        gains = {name: np.float32(audio.level_gain(view, s.level)) for name, view in composed.items()}
+        # One limit for all views, whichever are asked for: a limiter on one view alone would betray it by its level.
+        peaks = [gains[name] * max(view.max(), -view.min()) for name, view in composed.items()]
+        limit = np.float32(min(1.0, 0.99 / max(map(float, peaks))))
+        sounds = {name: audio.place(composed[name], s.samples, place) for name in names}
+        for name, sound in sounds.items():
+            sound *= gains[name]
+            if limit < 1:
+                sound *= limit
+        return sounds
 
     def sounds(self, clip_a: str, clip_b: str, seed: int, index: int, names: Sequence[str]) -> dict[str, Waveform]:
         """As `views`, and besides "clip" and "tiled": clip `a` as it is, padded or repeated (see `clip`)."""
@@ -128,6 +135,13 @@ class Renderer:
         if tiled:
             waveform = np.tile(waveform, samples // len(waveform))
         return np.pad(waveform, (0, samples - len(waveform)))
+
+    def recordings_id(self, groups: Iterable[tuple[str, str, int, int]], *names: str) -> str:
+        """Hash of all that the views `names` of these groups (clip_a, clip_b, seed, index) depend on, the clips' own
+        samples included."""
+        groups = list(groups)
+        content = {clip: self.clips.content(clip) for group in groups for clip in group[:2]}
+        return digest(groups, content, asdict(self.settings), names)
 
     def _event(self, clip_id: str, level: float, position: float) -> Waveform:
         s = self.settings
@@ -231,13 +245,20 @@ class GroupDataset(Sequence[dict[str, Any]]):
     """Rows of a manifest with the audio of their views, rendered when indexed."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], renderer: Renderer, views: Sequence[str]) -> None:
-        self.rows, self.renderer, self.views = rows, renderer, tuple(views)
+        self.manifest, self.renderer, self.views = rows, renderer, tuple(views)
+
+    @property
+    def recordings_id(self) -> str:
+        """Hash of all that the audio depends on."""
+        groups = [(row["clip_a"], row["clip_b"], row["seed"], row["group_id"]) for row in self.manifest]
+        doubles = [row["double_view"] for row in self.manifest] if "double" in self.views else []
+        return self.renderer.recordings_id(groups, *self.views, *doubles)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.manifest)
 
     def __getitem__(self, index: Any) -> Any:
-        row = self.rows[index]
+        row = self.manifest[index]
         return dict(row) | render_row(self.renderer, row, self.views)
 
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio import BadClipError, Waveform, trim_silence
+from teminal_hf.cache import digest
 from teminal_hf.sources import need_columns, read_audio_value, screen, undecoded
 
 
@@ -44,6 +45,17 @@ class PlainPairs(Dataset[dict[str, Any]]):
         array = np.pad(waveform, (0, self.samples - len(waveform)))
         audio = {"array": array, "sampling_rate": self.sampling_rate}
         return {"forward": audio, "forward_caption": self.pairs[row][self.text_column]}
+
+    @property
+    def manifest(self) -> list[dict[str, str]]:
+        """The rows without audio."""
+        captions = self.pairs[self.text_column][:]
+        return [{"forward_caption": captions[row]} for row in self._rows]
+
+    @property
+    def recordings_id(self) -> str:
+        """Hash of all that the audio depends on."""
+        return digest(self.pairs._fingerprint, self.audio_column, self._rows, self.sampling_rate, self.samples)
 
     def _waveform(self, row: int) -> Waveform:
         return read_audio_value(self.pairs[row][self.audio_column], self.sampling_rate)[: self.samples]

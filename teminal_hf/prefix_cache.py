@@ -1,113 +1,98 @@
-"""Frozen-prefix cache: what the frozen layers say of each group, computed once and read back in every later epoch."""
+"""Groups whose frozen part is read from disk: computed in the first run, read in every epoch and every later run."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from torch.utils.data import Dataset
 
+from teminal_hf.cache import digest
 from teminal_hf.collator import GroupCollator
-from teminal_hf.stages import train_mode
-from teminal_hf.tokens import tokenize
-from teminal_hf.towers import Cut, audio_prefix, plain_clap, text_prefix
+from teminal_hf.frozen_prefix import FrozenPrefix, announce
+from teminal_hf.towers import Cut, plain_clap
 
-logger = logging.getLogger(__name__)
+
+class Rows(Protocol):
+    """Rows that can be cached; `rows[i]` is as `GroupCollator` takes it."""
+
+    @property
+    def manifest(self) -> Sequence[Mapping[str, Any]]:
+        """The same rows without audio."""
+
+    @property
+    def recordings_id(self) -> str:
+        """Hash of all that the audio depends on."""
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
 
 
 class CachedGroups(Dataset[dict[str, Tensor]]):
-    """Groups whose audio tokens and text hidden states at the cut were computed once.
+    """Groups whose audio tokens and text hidden states at the cut are on disk; what is missing there is computed first.
+
+    In a distributed run every process makes it, at the same point: each computes its share. A caption is stored once,
+    however many groups say it.
 
     Args:
-        model: prepared by `apply_stage`; its prefix must not change afterwards.
-        groups: map-style rows as `GroupCollator` takes them.
+        model: prepared by `apply_stage`, on the device that is to compute; its prefix must not change afterwards.
+        groups: `GroupDataset`, `PlainPairs`, or other `Rows`.
         collator: of these rows.
-        path: file of the audio tokens (float16, memory-mapped), made anew.
+        dtype: of what is stored: "float16", "bfloat16" or "float32".
         num_workers: processes that render and compute log-mels.
+
+    Raises:
+        OSError: less free disk than the cache will take.
+        ValueError: unknown dtype, or activations beyond its range.
     """
 
     def __init__(
         self,
         model: nn.Module,
         cut: Cut,
-        groups: Any,
+        groups: Rows,
         collator: GroupCollator,
-        path: Path,
         *,
-        batch_size: int = 16,
+        dtype: str = "float16",
         num_workers: int = 0,
     ) -> None:
-        clap = plain_clap(model)
-        self.n_views = len(collator.views)
-        collate = _FeaturesAndWords(collator)
-        loader = DataLoader(
-            groups,
-            batch_size=batch_size,
-            collate_fn=collate,
-            num_workers=num_workers,
-            generator=torch.Generator(),  # the global random state stays as it is
-        )
-        captions: dict[str, int] = {}
-        words: dict[str, list[Tensor]] = {}
-        meanings: list[Tensor] = []
-        self._path = path
-        done = 0
-        training = clap.training
-        clap.eval()
-        with torch.inference_mode():
-            for features, said, means in tqdm(loader, desc="caching the frozen prefix", unit="batch"):
-                tokens = audio_prefix(clap, cut, features.to(clap.device)).to("cpu", torch.float16)
-                by_group = _by_group(tokens, self.n_views).numpy()
-                if not done:
-                    self._shape = (len(groups), *by_group.shape[1:])
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    store = np.memmap(path, dtype=np.float16, mode="w+", shape=self._shape)
-                    logger.info("prefix cache: %.0f MiB in %s", store.nbytes / 2**20, path)
-                store[done : done + len(by_group)] = by_group
-                for prefix, views in said.items():
-                    numbers = [[captions.setdefault(c, len(captions)) for c in view] for view in views]
-                    words.setdefault(prefix, []).append(torch.tensor(numbers).T)
-                meanings.append(_by_group(means, self.n_views))
-                done += len(by_group)
-            self._hidden, self._mask = _text_hidden(clap, cut, collator, list(captions))
-        store.flush()
-        self._meanings = torch.cat(meanings)
-        self._words = {prefix: torch.cat(numbers) for prefix, numbers in words.items()}
-        self._store: np.memmap[Any, Any] | None = None
-        if training:
-            train_mode(model)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_store": None}  # worker processes map the file themselves
+        prefix = FrozenPrefix(plain_clap(model), cut, collator.processor, dtype)
+        manifest, n_views = groups.manifest, len(collator.views)
+        self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
+        said = collator.captions(manifest)
+        captions = list(dict.fromkeys(caption for views in said.values() for view in views for caption in view))
+        number = {caption: i for i, caption in enumerate(captions)}
+        self._words = {
+            which: torch.tensor([[number[caption] for caption in view] for view in views]).T
+            for which, views in said.items()
+        }
+        self._hidden, ids_and_mask = prefix.captions(captions)
+        self._mask = ids_and_mask[:, 1]
+        heard = digest(groups.recordings_id, list(collator.views))
+        self._tokens = prefix.recordings(len(manifest), n_views, heard)
+        announce(self._tokens, self._hidden)
+        prefix.fill_captions(self._hidden, ids_and_mask)
+        prefix.fill_recordings(self._tokens, _Features(groups, collator), num_workers)
 
     def __len__(self) -> int:
         return len(self._meanings)
 
-    def delete(self) -> None:
-        """Remove the file; the data set is of no use afterwards."""
-        self._store = None
-        self._path.unlink()
-
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if self._store is None:
-            self._store = np.memmap(self._path, dtype=np.float16, mode="r", shape=self._shape)
-        row = {
-            "audio_tokens": torch.from_numpy(self._store[index].astype(np.float32)),
-            "meanings": self._meanings[index],
-        }
-        for prefix, numbers in self._words.items():
-            row |= {f"{prefix}text_hidden": self._hidden[numbers[index]]}
-            row |= {f"{prefix}attention_mask": self._mask[numbers[index]]}
+        row = {"audio_tokens": self._tokens[index], "meanings": self._meanings[index]}
+        for which, numbers in self._words.items():
+            captions = numbers[index]
+            row[f"{which}text_hidden"] = torch.stack([self._hidden[number] for number in captions.tolist()])
+            row[f"{which}attention_mask"] = self._mask[captions]
         return row
 
 
-def _by_group(blocks: Tensor, n_views: int) -> Tensor:
-    """View blocks (K*N, ...) -> (N, K, ...)."""
-    return blocks.unflatten(0, (n_views, -1)).transpose(0, 1)
+class _Features:
+    """Log-mels of each row's views, (K, 1, frames, mels)."""
+
+    def __init__(self, rows: Rows, collator: GroupCollator) -> None:
+        self.rows, self.collator = rows, collator
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.collator.features([self.rows[index]])
 
 
 def collate_cached(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -118,23 +103,3 @@ def collate_cached(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         longest = int(batch[name].sum(dim=1).max())
         batch |= {name: batch[name][:, :longest], hidden: batch[hidden][:, :longest]}
     return batch
-
-
-class _FeaturesAndWords:
-    """Collates to (input_features, captions as `GroupCollator.captions`, meanings)."""
-
-    def __init__(self, collator: GroupCollator) -> None:
-        self.collator = collator
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, dict[str, list[list[str]]], Tensor]:
-        return self.collator.features(rows), self.collator.captions(rows), self.collator.meanings(rows)
-
-
-def _text_hidden(clap: Any, cut: Cut, collator: GroupCollator, captions: list[str]) -> tuple[Tensor, Tensor]:
-    tokens = tokenize(collator.processor, captions)
-    ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    chunks = [
-        text_prefix(clap, cut, ids[i : i + 128].to(clap.device), mask[i : i + 128].to(clap.device)).cpu()
-        for i in range(0, len(captions), 128)
-    ]
-    return torch.cat(chunks), mask

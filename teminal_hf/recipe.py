@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset, load_dataset
 from torch import nn
 from transformers import ClapProcessor, set_seed
@@ -82,14 +83,17 @@ def post_train(stage: str, config: Config) -> Path:
     collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
     train, validation = data.train, data.validation
     collate: Callable[..., Any] = collator
-    caches: list[CachedGroups] = []
     if run.cache_prefix:
-        for name, rows in (("train", train), ("validation", validation)):
-            if rows is not None:
-                path = folder / f"prefix_{name}_{args.process_index}.bin"
-                workers = args.dataloader_num_workers
-                caches.append(CachedGroups(tuned, policy.cut, rows, collator, path, num_workers=workers))
-        train, validation, collate = caches[0], caches[1] if len(caches) > 1 else None, collate_cached
+        tuned.to(args.device)  # type: ignore[arg-type]  # their decorator hides the signature
+        workers = args.dataloader_num_workers
+        with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
+            train, validation = (
+                None
+                if rows is None
+                else CachedGroups(tuned, policy.cut, rows, collator, dtype=run.cache_dtype, num_workers=workers)
+                for rows in (train, validation)
+            )
+        collate = collate_cached
         args.dataloader_num_workers = 0  # reading the cache is cheaper than handing batches between processes
 
     trainer = TeminalTrainer(
@@ -100,13 +104,11 @@ def post_train(stage: str, config: Config) -> Path:
         eval_dataset=validation,
         processing_class=processor,
         reference=reference,
-        zste=None if judge is None else lambda tuned: judge(tuned, policy.cut).figures(),  # frozen prefix: once
+        zste=None if judge is None else lambda tuned: judge(tuned, run.cut).figures(),
     )
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if run.resume else None)
     seconds = time.perf_counter() - began
-    for cache in caches:
-        cache.delete()
     if not main_process:
         return folder
     plain = save_clap(tuned, processor, folder)
@@ -166,7 +168,9 @@ def _data(stage: str, config: Config, clips: ClipTable | None, processor: ClapPr
             raise ValueError("plain pairs have no validation split; set eval_strategy to no")
         return _Data(PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor))
     folds = data.folds(clips)
-    usable = clips.in_folds(fold for chosen in folds.values() for fold in chosen).usable(extractor.sampling_rate)
+    chosen_clips = clips.in_folds(fold for chosen in folds.values() for fold in chosen)
+    with PartialState().local_main_process_first():  # the others read what it has decoded
+        usable = chosen_clips.usable(extractor.sampling_rate)
     tables = {name: usable.in_folds(chosen) for name, chosen in folds.items()}
     window = extractor.nb_max_samples / extractor.sampling_rate
     renderer = Renderer(usable, RenderSettings(extractor.sampling_rate, window, data.gap, data.crossfade))
@@ -229,7 +233,8 @@ def _facts(
 def _report(stage: str, config: Config, folder: Path, model: nn.Module, evaluator: ZsteEvaluator) -> None:
     """ZSTE of the base and of the result on the same items: printed, zste.json, zste.png."""
     base, _ = load_clap(config.run.model)
-    before, after = (to_json(evaluator(m.to(config.training.device))) for m in (base, model))
+    cut = config.run.cut  # both have one prefix: computed once
+    before, after = (to_json(evaluator(m.to(config.training.device), cut)) for m in (base, model))
     rows = compare(before, [after])
     run_folder.write_json(folder / "zste.json", {"before": before, "after": after, "comparison": rows})
     name, folds = stage.replace("_", " "), sorted(set(evaluator.clips.folds))

@@ -6,8 +6,9 @@ All three become one `ClipTable`: clip id, class label, fold, and a reader of th
 import csv
 import hashlib
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,57 +18,35 @@ import numpy as np
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
 from tqdm.auto import tqdm
 
-from teminal_hf import soundbank
+from teminal_hf import soundbank, soundbank_voices
 from teminal_hf.audio import BadClipError, Waveform, decode, resample, trim_silence
+from teminal_hf.cache import code_id
+from teminal_hf.clip_store import ClipStore, open_store
 
 logger = logging.getLogger(__name__)
 
 SOUND_BANK = "soundbank"
 N_FOLDS = 5  # given to data sets that come without folds
 MAX_BAD_SHARE = 0.05
-CACHE_BYTES = 1 << 30
 
 Reader = Callable[[int, int], Waveform]  # (row, sampling rate) -> waveform
 
 
-class _Decoded:
-    """The most recently decoded clips, as 16-bit integers, up to 1 GiB a process."""
-
-    def __init__(self) -> None:
-        self._clips: OrderedDict[tuple[str, int, bool], tuple[np.ndarray, float]] = OrderedDict()
-        self._bytes = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Fingerprints and worker processes pickle the table: decoded audio is not part of what it is.
-        return {"_clips": OrderedDict(), "_bytes": 0}
-
-    def __contains__(self, key: tuple[str, int, bool]) -> bool:
-        return key in self._clips
-
-    def put(self, key: tuple[str, int, bool], waveform: Waveform) -> None:
-        peak = float(np.abs(waveform).max(initial=1e-9))
-        stored = np.round(waveform * (32767 / peak)).astype(np.int16)
-        self._clips[key] = (stored, peak / 32767)
-        self._bytes += stored.nbytes
-        while self._bytes > CACHE_BYTES and len(self._clips) > 1:
-            self._bytes -= self._clips.popitem(last=False)[1][0].nbytes
-
-    def get(self, key: tuple[str, int, bool]) -> Waveform:
-        self._clips.move_to_end(key)
-        stored, step = self._clips[key]
-        return stored.astype(np.float32) * np.float32(step)
-
-
 @dataclass
 class ClipTable:
-    """Labelled clips. `ids`, `labels`, `folds`, `rows` are parallel; `reader(row, sampling_rate)` gives the sound."""
+    """Labelled clips. `ids`, `labels`, `folds`, `rows`, `origins` are parallel; `reader(row, sampling_rate)` gives the
+    sound, and two clips of one origin (such as a file's path, size and time) have the same.
+
+    A `usable` table reads from clip stores: `places` (store, number) are parallel, too.
+    """
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     folds: tuple[int, ...]
     rows: tuple[int, ...]
+    origins: tuple[str, ...] = field(repr=False)
     reader: Reader = field(repr=False)
-    decoded: "_Decoded" = field(default_factory=lambda: _Decoded(), repr=False, compare=False)
+    places: tuple[tuple[ClipStore, int], ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._position = {clip_id: i for i, clip_id in enumerate(self.ids)}
@@ -100,6 +79,8 @@ class ClipTable:
             labels=tuple(self.labels[i] for i in keep),
             folds=tuple(self.folds[i] for i in keep),
             rows=tuple(self.rows[i] for i in keep),
+            origins=tuple(self.origins[i] for i in keep),
+            places=tuple(self.places[i] for i in keep) if self.places else (),
         )
 
     def in_folds(self, folds: Iterable[int]) -> "ClipTable":
@@ -120,32 +101,67 @@ class ClipTable:
     def waveform(self, clip_id: str, sampling_rate: int, *, trim: bool = True) -> Waveform:
         """Mono float32 (samples,) at `sampling_rate` Hz, silence at both ends trimmed unless `trim=False`.
 
+        A table that is `usable` at this rate reads it from disk, in 16 bits; any other decodes it at every call.
+
         Raises:
             BadClipError: unreadable, empty, silent or too short; the message names the clip.
         """
-        key = (clip_id, sampling_rate, trim)
-        if key not in self.decoded:
-            try:
-                waveform = self.reader(self.rows[self._position[clip_id]], sampling_rate)
-                waveform = trim_silence(waveform, sampling_rate) if trim else waveform
-            except BadClipError as error:
-                raise BadClipError(f"clip {clip_id!r} {error}") from error
-            self.decoded.put(key, waveform)
-        return self.decoded.get(key)
+        i = self._position[clip_id]
+        with _naming(clip_id):
+            if self._stored_at(sampling_rate):
+                store, number = self.places[i]
+                return store.waveform(number, trim=trim)
+            waveform = self.reader(self.rows[i], sampling_rate)
+            return trim_silence(waveform, sampling_rate) if trim else waveform
+
+    def content(self, clip_id: str) -> str:
+        """Hash of the clip's sound at the table's rate; of `usable` tables alone."""
+        if not self.places:
+            raise ValueError("a clip's content is known once it is decoded: ask the table that usable() returns")
+        store, number = self.places[self._position[clip_id]]
+        with _naming(clip_id):
+            return store.content(number)
 
     def usable(self, sampling_rate: int) -> "ClipTable":
-        """This table without the clips that cannot be used; each is named in a warning.
+        """This table without the clips that cannot be used, each of which is named in a warning; it reads from stores
+        of decoded clips, one for each fold, which are written first where they are missing.
 
         Raises:
             ValueError: more than 5 % of the clips are bad, or a class is left with a single clip.
+            OSError: the disk is full.
         """
-        good = self.select(screen(len(self), lambda i: self.waveform(self.ids[i], sampling_rate)))
+        stored = self if self._stored_at(sampling_rate) else self._stored(sampling_rate)
+        good = stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
         for label, count in sorted(Counter(good.labels).items()):
             if count < 2:
                 raise ValueError(f"class {label!r} has a single clip; give it at least two or remove the class")
         if len(good.classes) < 2:
             raise ValueError(f"pairs need two classes; the source has {good.classes}")
         return good
+
+    def _stored_at(self, sampling_rate: int) -> bool:
+        return bool(self.places) and self.places[0][0].sampling_rate == sampling_rate
+
+    def _stored(self, sampling_rate: int) -> "ClipTable":
+        places: dict[int, tuple[ClipStore, int]] = {}
+        for fold in sorted(set(self.folds)):
+            clips = [i for i in range(len(self)) if self.folds[i] == fold]
+            what = f"{len(clips)} clips of fold {fold} at {sampling_rate} Hz, from {self.origins[clips[0]]} on"
+            read = partial(self._read, [self.rows[i] for i in clips], sampling_rate)
+            store = open_store(what, [self.origins[i] for i in clips], sampling_rate, read)
+            places |= {i: (store, number) for number, i in enumerate(clips)}
+        return replace(self, places=tuple(places[i] for i in range(len(self))))
+
+    def _read(self, rows: Sequence[int], sampling_rate: int, number: int) -> Waveform:
+        return self.reader(rows[number], sampling_rate)
+
+
+@contextmanager
+def _naming(clip_id: str) -> Iterator[None]:
+    try:
+        yield
+    except BadClipError as error:
+        raise BadClipError(f"clip {clip_id!r} {error}") from error
 
 
 def screen(n: int, read: Callable[[int], Any]) -> list[int]:
@@ -172,8 +188,8 @@ def screen(n: int, read: Callable[[int], Any]) -> list[int]:
     return [i for i in range(n) if i not in bad]
 
 
-def _table(ids: list[str], labels: list[str], folds: list[int], reader: Reader) -> ClipTable:
-    return ClipTable(tuple(ids), tuple(labels), tuple(folds), tuple(range(len(ids))), reader)
+def _table(ids: list[str], labels: list[str], folds: list[int], origins: list[str], reader: Reader) -> ClipTable:
+    return ClipTable(tuple(ids), tuple(labels), tuple(folds), tuple(range(len(ids))), tuple(origins), reader)
 
 
 def sound_bank(clips_per_class: int = 12) -> ClipTable:
@@ -181,7 +197,9 @@ def sound_bank(clips_per_class: int = 12) -> ClipTable:
     parameter ranges than the rest."""
     ids = soundbank.clip_ids(clips_per_class)
     parsed = [soundbank.parse_clip_id(clip_id) for clip_id in ids]
-    return _table(ids, [p[1] for p in parsed], [p[0] for p in parsed], partial(_read_sound_bank, ids))
+    version = code_id(soundbank, soundbank_voices)
+    origins = [f"{clip_id} of sound bank {version}" for clip_id in ids]
+    return _table(ids, [p[1] for p in parsed], [p[0] for p in parsed], origins, partial(_read_sound_bank, ids))
 
 
 def _read_sound_bank(ids: list[str], row: int, sampling_rate: int) -> Waveform:
@@ -219,7 +237,13 @@ def esc50_folder(data_dir: str | Path) -> ClipTable:
         )
     ids = [Path(row["filename"]).stem for row in rows]
     labels, folds = [row["category"] for row in rows], _fold_numbers((row["fold"] for row in rows), str(table))
-    return _table(ids, labels, folds, partial(_read_path, [str(path) for path in paths]))
+    origins = [_file_state(path) for path in paths]
+    return _table(ids, labels, folds, origins, partial(_read_path, [str(path) for path in paths]))
+
+
+def _file_state(path: Path) -> str:
+    state = path.stat()
+    return f"{path.resolve()} ({state.st_size} bytes of {state.st_mtime_ns})"
 
 
 def _fold_numbers(values: Iterable[Any], where: str) -> list[int]:
@@ -230,7 +254,8 @@ def _fold_numbers(values: Iterable[Any], where: str) -> list[int]:
 
 
 def _read_path(paths: list[str], row: int, sampling_rate: int) -> Waveform:
-    return decode(paths[row], sampling_rate)
+    with open(paths[row], "rb"):  # a file that the system refuses is an `OSError`: it says nothing about the clip
+        return decode(paths[row], sampling_rate)
 
 
 def from_dataset(
@@ -269,7 +294,16 @@ def from_dataset(
             folds.append(seen[label] % N_FOLDS + 1)
             seen[label] += 1
     ids = [f"{i:06d}" for i in range(len(dataset))]
-    return _table(ids, labels, folds, partial(_read_row, dataset.select_columns([audio_column]), audio_column))
+    audio = dataset.select_columns([audio_column])
+    return _table(ids, labels, folds, _row_origins(audio, audio_column), partial(_read_row, audio, audio_column))
+
+
+def _row_origins(audio: Dataset, column: str) -> list[str]:
+    """The fingerprint of the data set stands for what is in it, the state of a file for what a bare path leads to."""
+    cells = audio.with_format(None).flatten()  # with a format kept from before, `datasets` 5.2 loses the new columns
+    paths = cells[f"{column}.path"][:] if f"{column}.path" in cells.column_names else [None] * len(audio)
+    files = [_file_state(Path(path)) if path and Path(path).is_file() else "" for path in paths]
+    return [f"data set {audio._fingerprint} column {column} row {row} {file}" for row, file in enumerate(files)]
 
 
 def undecoded(dataset: Dataset, column: str) -> Dataset:

@@ -3,12 +3,14 @@
 `suffix(prefix(x))` is the model itself: what is frozen can be computed once and read back in later epochs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import ClapModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clap.modeling_clap import ClapOutput
@@ -47,6 +49,21 @@ def audio_blocks(model: ClapModel) -> list[tuple[int, nn.Module]]:
     return [(number, block) for number, stage in enumerate(stages) for block in stage.blocks]
 
 
+def prefix_modules(model: ClapModel, cut: Cut) -> dict[str, list[nn.Module]]:
+    """What `audio_prefix` and `text_prefix` run through, under "audio" and "text"."""
+    encoder: Any = model.audio_model.audio_encoder
+    blocks, layers = audio_blocks(model), model.text_model.encoder.layer
+    first = len(blocks) - cut.audio_blocks  # of the suffix
+    audio = [encoder.batch_norm, encoder.patch_embed, *(block for _, block in blocks[:first])]
+    audio += [encoder.layers[blocks[index][0]].downsample for index in range(first) if _ends_stage(blocks, index)]
+    return {"audio": audio, "text": [model.text_model.embeddings, *layers[: len(layers) - cut.text_layers]]}
+
+
+def _ends_stage(blocks: list[tuple[int, nn.Module]], index: int) -> bool:
+    """Is this block followed by a downsampling?"""
+    return index + 1 < len(blocks) and blocks[index + 1][0] != blocks[index][0]
+
+
 def audio_prefix(model: ClapModel, cut: Cut, input_features: Tensor) -> Tensor:
     """Log-mel (B, 1, frames, mels) -> tokens at the cut (B, L, C)."""
     encoder = model.audio_model.audio_encoder
@@ -57,8 +74,9 @@ def audio_prefix(model: ClapModel, cut: Cut, input_features: Tensor) -> Tensor:
 
 
 def audio_suffix(model: ClapModel, cut: Cut, tokens: Tensor) -> Tensor:
-    """Tokens at the cut (B, L, C) -> L2-normalised `audio_embeds` (B, D)."""
+    """Tokens at the cut (B, L, C), in any precision -> L2-normalised `audio_embeds` (B, D)."""
     blocks = audio_blocks(model)
+    tokens = tokens.to(model.logit_scale_a.dtype)
     tokens = _run_blocks(model, tokens, len(blocks) - cut.audio_blocks, len(blocks))
     # The encoder's "group 2D CNN" only reorders the tokens before it averages them all.
     pooled = model.audio_model.audio_encoder.norm(tokens).mean(dim=1)
@@ -71,7 +89,7 @@ def _run_blocks(model: ClapModel, tokens: Tensor, start: int, stop: int) -> Tens
     for index in range(start, stop):
         stage, block = blocks[index]
         tokens = block(tokens, encoder.input_resolutions[stage])[0]
-        if index + 1 < len(blocks) and blocks[index + 1][0] != stage:
+        if _ends_stage(blocks, index):
             tokens = encoder.layers[stage].downsample(tokens, encoder.input_resolutions[stage])
     return tokens
 
@@ -84,8 +102,9 @@ def text_prefix(model: ClapModel, cut: Cut, input_ids: Tensor, attention_mask: T
 
 
 def text_suffix(model: ClapModel, cut: Cut, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Hidden states at the cut (B, L, H) -> L2-normalised `text_embeds` (B, D)."""
+    """Hidden states at the cut (B, L, H), in any precision -> L2-normalised `text_embeds` (B, D)."""
     layers = model.text_model.encoder.layer
+    hidden = hidden.to(model.logit_scale_a.dtype)
     hidden = _run_layers(model, hidden, attention_mask, len(layers) - cut.text_layers, len(layers))
     pooler: Any = model.text_model.pooler
     return nn.functional.normalize(model.text_projection(pooler(hidden)), dim=-1)
@@ -108,20 +127,36 @@ def split_forward(
     input_ids: Tensor | None = None,
     text_hidden: Tensor | None = None,
     attention_mask: Tensor,
+    chunk_rows: int = 0,
     **unused: Any,
 ) -> ClapOutput:
     """Embeddings of both towers, each from raw input (`input_features`, `input_ids`) or from its prefix's output
-    (`audio_tokens`, `text_hidden`)."""
-    if audio_tokens is None:
-        assert input_features is not None
-        audio_tokens = audio_prefix(model, cut, input_features)
-    if text_hidden is None:
-        assert input_ids is not None
-        text_hidden = text_prefix(model, cut, input_ids, attention_mask)
-    return ClapOutput(
-        audio_embeds=audio_suffix(model, cut, audio_tokens),
-        text_embeds=text_suffix(model, cut, text_hidden, attention_mask),
-    )
+    (`audio_tokens`, `text_hidden`).
+
+    Args:
+        chunk_rows: embed so many rows at a time and, for gradients, embed each chunk a second time when its turn comes
+            in the backward pass: memory for one chunk instead of the batch, the gradients exactly those of the whole
+            (GradCache, arXiv 2101.06983). Rows must not depend on each other, so BatchNorm is in eval mode, as frozen
+            modules are. 0 embeds all rows at once.
+    """
+    audio = audio_tokens if audio_tokens is not None else input_features
+    words = text_hidden if text_hidden is not None else input_ids
+    assert audio is not None and words is not None
+    rows = chunk_rows or len(audio)
+    # The chunks are here and not in the trainer's loop: DDP prepares one backward pass for one call of forward.
+    suffix: Any = partial(checkpoint, use_reentrant=False) if chunk_rows else _call
+    audio_embeds, text_embeds = [], []
+    for chunk in audio.split(rows):
+        tokens = chunk if audio_tokens is not None else audio_prefix(model, cut, chunk)
+        audio_embeds.append(suffix(audio_suffix, model, cut, tokens))
+    for chunk, mask in zip(words.split(rows), attention_mask.split(rows), strict=True):
+        hidden = chunk if text_hidden is not None else text_prefix(model, cut, chunk, mask)
+        text_embeds.append(suffix(text_suffix, model, cut, hidden, mask))
+    return ClapOutput(audio_embeds=torch.cat(audio_embeds), text_embeds=torch.cat(text_embeds))
+
+
+def _call(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    return function(*arguments)
 
 
 def attach_split_forward(model: ClapModel, cut: Cut) -> None:

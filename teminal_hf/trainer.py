@@ -42,6 +42,10 @@ class TeminalConfig(TrainingArguments):
         plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
             signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
             order of the sounds, gets it going, and "Y after X" is then learned fast.
+        mini_batch_groups: hold the activations of so many groups at once, and embed the batch in chunks, twice
+            (GradCache, arXiv 2101.06983): loss and gradients of the whole batch in the memory of a chunk, for one more
+            forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no substitute: it adds up the losses
+            of small batches, each with its few negatives.
     """
 
     views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
@@ -56,6 +60,9 @@ class TeminalConfig(TrainingArguments):
     plain_share: float = field(
         default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
     )
+    mini_batch_groups: int = field(
+        default=0, metadata={"help": "groups whose activations are held at once (0: the whole batch)"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,9 +74,9 @@ class TeminalConfig(TrainingArguments):
         self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
         if self.retention and "single" not in self.views:
             raise ValueError(f"retention is about single views, and views are {self.views}; add single, or set it to 0")
-        for name in (*_ALPHAS, "beta", "rehearsal", "retention"):
+        for name in (*_ALPHAS, "beta", "rehearsal", "retention", "mini_batch_groups"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves the term out")
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
         if not 0 <= self.plain_share <= 1:
             raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")
         if len(set(self.views)) < len(self.views):
@@ -150,7 +157,7 @@ class TeminalTrainer(Trainer):
             train_mode(model)
         tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
         meanings = tensors.pop("meanings")
-        outputs = model(**tensors)
+        outputs = model(**tensors, chunk_rows=self._chunk_rows)
         parts = self.contrast(outputs.audio_embeds, outputs.text_embeds, meanings, gather=model.training)
         if self.args.retention:
             parts["retention"] = self._drift(outputs, tensors)
@@ -167,11 +174,16 @@ class TeminalTrainer(Trainer):
         n = len(outputs.audio_embeds) // len(self.args.views)
         start = self.args.views.index("single") * n
         with torch.no_grad():
-            before = self.reference(**{name: tensor[start : start + n] for name, tensor in tensors.items()})
+            single = {name: tensor[start : start + n] for name, tensor in tensors.items()}
+            before = self.reference(**single, chunk_rows=self._chunk_rows)
         cosines = [
             (outputs[tower][start : start + n] * before[tower]).sum(dim=-1) for tower in ("audio_embeds", "text_embeds")
         ]
         return 1 - torch.stack(cosines).mean()
+
+    @property
+    def _chunk_rows(self) -> int:
+        return self.args.mini_batch_groups * len(self.args.views)
 
     def _is_plain_step(self, training: bool) -> bool:
         return training and self.state.global_step < self.args.plain_share * self.state.max_steps

@@ -13,10 +13,9 @@ from datasets import Dataset, IterableDataset, load_dataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from teminal_hf import hooks
-from teminal_hf.audio import BadClipError
+from teminal_hf import dataset, hooks, sources
 from teminal_hf.dataset import split_folds
-from teminal_hf.pairs import Renderer, RenderSettings
+from teminal_hf.pairs import Renderer, RenderSettings, plan
 from teminal_hf.sources import ClipTable, esc50_folder, sound_bank
 from teminal_hf.tasks import plan_zste
 
@@ -54,7 +53,7 @@ def test_the_network_is_out_of_reach() -> None:
 def test_stages(stage: str) -> None:
     splits = load(stage)
     assert {name: len(split) for name, split in splits.items()} == {"train": 20, "validation": 2, "test": 2}
-    clips = sound_bank(2)
+    clips = sound_bank(2).usable(RATE)
     renderer = Renderer(clips, RenderSettings(RATE))
     for row in (splits["train"][0], splits["test"][-1]):
         assert clips.label(row["clip_a"]) == row["label_a"] != row["label_b"] == clips.label(row["clip_b"])
@@ -68,7 +67,7 @@ def test_stages(stage: str) -> None:
 
 def test_zste() -> None:
     splits = load("zste", n_groups=5)
-    clips = sound_bank(2).in_folds([4])
+    clips = sound_bank(2).in_folds([4]).usable(RATE)
     renderer = Renderer(clips, RenderSettings(RATE))
     items = plan_zste(clips, n_groups=5)
     assert len(splits["test"]) == len(items) == 5 * 14
@@ -87,7 +86,7 @@ def test_zste_asks_for_no_more_groups_than_there_are_clips() -> None:
 
 
 def test_defaults_of_the_sound() -> None:
-    row = load_dataset(NAME, "stage_b", split="train", n_groups=1, source="soundbank")[0]
+    row = load_dataset(NAME, "stage_b", split="train", n_groups=1, source="soundbank", clips_per_class=2)[0]
     assert row["forward"]["array"].shape == (480_000,) and row["forward"]["sampling_rate"] == 48_000
 
 
@@ -106,15 +105,47 @@ def test_an_esc50_folder(esc50: Path) -> None:
     splits = load(data_dir=str(esc50))
     assert folds_of(splits, "-", 0) == {"train": {"1", "2", "3"}, "validation": {"4"}, "test": {"5"}}
     row = splits["train"][0]
-    truth = Renderer(esc50_folder(esc50), RenderSettings(RATE)).views(row["clip_a"], row["clip_b"], 0, 0)
+    truth = Renderer(esc50_folder(esc50).usable(RATE), RenderSettings(RATE)).views(row["clip_a"], row["clip_b"], 0, 0)
     np.testing.assert_array_equal(row["overlay"]["array"], truth["overlay"])
 
 
-def test_a_bad_clip_is_named_when_it_is_heard(esc50: Path) -> None:
+def test_a_bad_clip_is_named_and_left_out_until_it_is_repaired(esc50: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The manifest is then that of the clips which a recipe would use."""
+    path, name = esc50 / "audio" / "2-200-A-0.wav", "2-200-A-0"
+    sound = path.read_bytes()
+    path.write_bytes(b"")
+    for _ in range(2):  # decoding, and from what is remembered
+        caplog.clear()
+        train = load(data_dir=str(esc50), n_groups=100)["train"]
+        assert f"left out: clip {name!r} cannot be decoded as audio" in caplog.text
+        clips = esc50_folder(esc50).usable(RATE)
+        assert name not in clips.ids
+        rows = train.with_format(None)[:]
+        assert list(plan("stage_b", clips.in_folds([1, 2, 3]), 100, 0)) == [
+            dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)
+        ]
+    path.write_bytes(sound)
+    assert name in load(data_dir=str(esc50), n_groups=100, split="train").with_format(None)["clip_a"][:]
     for path in (esc50 / "audio").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(BadClipError, match=r"clip '[1-3]-.*' cannot be decoded as audio"):
-        load(data_dir=str(esc50))["train"][0]
+    with pytest.raises(ValueError, match="30 of 30 clips cannot be used"):
+        load(data_dir=str(esc50))
+
+
+def test_clips_are_found_once_and_only_in_the_folds_asked_for(esc50: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    original = dataset.load_clips
+    monkeypatch.setattr(dataset, "load_clips", lambda *a, **k: found.append("") or original(*a, **k))
+    decoded: list[str] = []
+    decode = sources.decode
+    monkeypatch.setattr(sources, "decode", lambda path, rate: decoded.append(path) or decode(path, rate))
+    options = {"data_dir": str(esc50), "train_folds": (1,), "validation_folds": (), "test_folds": (4,)}
+    splits = load(**options)
+    assert [row["group_id"] for row in splits["train"]] == list(range(20))
+    assert len(found) == 1
+    assert {Path(path).name[0] for path in decoded} == {"1", "4"} and len(decoded) == 12
+    list(load(**options, streaming=True)["test"])
+    assert len(found) == 2 and len(decoded) == 12
 
 
 def test_only_the_manifest_is_on_disk(tmp_path: Path) -> None:
@@ -289,7 +320,8 @@ def test_wrong_arguments(options: dict[str, Any], error: Any, message: str) -> N
 
 def folded(*folds: int) -> ClipTable:
     n = len(folds)
-    return ClipTable(tuple(map(str, range(n))), ("x",) * n, folds, tuple(range(n)), lambda row, rate: np.zeros(1))
+    names = tuple(map(str, range(n)))
+    return ClipTable(names, ("x",) * n, folds, tuple(range(n)), names, lambda row, rate: np.zeros(1))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import STAGE_A, STAGE_B, groups, tiny_clap, tiny_processor
+from tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor
 
 from teminal_hf.collator import GroupCollator
+from teminal_hf.prefix_cache import CachedGroups, collate_cached
 from teminal_hf.stages import StagePolicy, apply_stage
 from teminal_hf.trainer import TeminalConfig, TeminalTrainer
 
@@ -32,11 +33,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "plain_share": 0.5,
     },
     "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0},
+    "cached": {"views": ["forward", "overlay"], "mini_batch_groups": 2},
 }
 
 
 def train(kind: str, folder: Path, processes: int) -> Any:
-    """Two SGD steps on 8 groups each (with AdamW rounding would show), and what they logged."""
+    """Two SGD steps on 8 groups each (with AdamW rounding would show), what they logged, which rows were read.
+
+    "cached": with two processes, from a cache that they have written together.
+    """
     args = TeminalConfig(
         output_dir=str(folder),
         report_to="none",
@@ -61,9 +66,14 @@ def train(kind: str, folder: Path, processes: int) -> Any:
     model, _ = apply_stage(tiny_clap(), StagePolicy(audio_blocks=2))
     reference, _ = apply_stage(tiny_clap(seed=9).requires_grad_(False), StagePolicy(audio_blocks=2))
     collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
-    trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=rows, reference=reference)
+    many = TinyRows(rows * 9)  # 144: three shards
+    trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=many, reference=reference)
+    if kind == "cached" and processes > 1:
+        cut = StagePolicy(audio_blocks=2).cut
+        trainer.train_dataset = CachedGroups(model, cut, many, collator, dtype="float32")
+        trainer.data_collator = collate_cached
     trainer.train()
-    return model.state_dict(), [row for row in trainer.state.log_history if "loss" in row]
+    return model.state_dict(), [row for row in trainer.state.log_history if "loss" in row], sorted({*many.read})
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where two ranks have left their results."""
     folder = tmp_path_factory.mktemp("two_ranks")
     env = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+    env |= {"TEMINAL_CACHE": str(folder / "cache")}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command = [sys.executable, *launch, __file__, str(folder)]
     done = subprocess.run(command, env=env, timeout=120, capture_output=True, text=True)
@@ -81,16 +92,18 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path, two_ranks: Path, kind: str) -> None:
-    one, log = train(kind, tmp_path, 1)
+    one, log, _ = train(kind, tmp_path, 1)
     start = tiny_clap().state_dict()
     assert sum(not torch.equal(one[name], start[name]) for name in one) > 40
     for rank in (0, 1):
-        two, log_of_two = torch.load(two_ranks / f"{kind}-{rank}.pt")
+        two, log_of_two, read = torch.load(two_ranks / f"{kind}-{rank}.pt")
         assert one.keys() == two.keys()
         for name in one:
             torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=1e-5, msg=name)
         for a, b in zip(log, log_of_two, strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+        if kind == "cached":  # each has computed its own shards of 64 rows
+            assert read == ([*range(64), *range(128, 144)], list(range(64, 128)))[rank]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def table(classes: int, per_class: int) -> ClipTable:
     names = [f"c{c:02d}" for c in range(classes) for _ in range(per_class)]
     ids = tuple(f"{name}/{i}" for i, name in enumerate(names))
     return ClipTable(
-        ids, tuple(f"{n}_x" for n in names), (1,) * len(ids), tuple(range(len(ids))), lambda row, rate: None
+        ids, tuple(f"{n}_x" for n in names), (1,) * len(ids), tuple(range(len(ids))), ids, lambda row, rate: None
     )
 
 

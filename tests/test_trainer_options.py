@@ -83,7 +83,7 @@ def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"alpha_cross_time": -1.0}, "alpha_cross_time must not be negative, got -1.0; 0 leaves the term out"),
+        ({"alpha_cross_time": -1.0}, "alpha_cross_time must not be negative, got -1.0; 0 leaves it out"),
         ({"beta": -0.1}, "beta must not be negative, got -0.1"),
         ({"rehearsal": -1.0}, "rehearsal must not be negative"),
         (

@@ -131,6 +131,25 @@ def groups(n: int, views: Sequence[str] = STAGE_B, seed: int = 0) -> list[dict[s
     return rows
 
 
+class TinyRows(Sequence[dict[str, Any]]):
+    """`groups` as they can be cached; notes which rows were read."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]], recordings_id: str = "tiny") -> None:
+        self.rows, self.recordings_id = rows, recordings_id
+        self.read: list[int] = []
+
+    @property
+    def manifest(self) -> list[dict[str, Any]]:
+        return [{name: value for name, value in row.items() if not isinstance(value, dict)} for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        self.read.append(index)
+        return self.rows[index]
+
+
 def _tone(label: str, rng: np.random.Generator) -> np.ndarray:
     pitch = 200 * 1.6 ** LABELS.index(label)
     wave = 0.3 * np.sin(2 * np.pi * pitch * np.arange(SAMPLES) / RATE + rng.uniform(0, 6))

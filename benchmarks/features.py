@@ -1,0 +1,57 @@
+"""Log-mel features of a batch of clips, from the same arrays: `LogMel` against `ClapFeatureExtractor`, which agree.
+
+python benchmarks/features.py
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from harness import Results, arguments, in_quiet_environment, spread
+from transformers import ClapFeatureExtractor
+
+from teminal_hf import LogMel
+
+RATE, SECONDS = 48_000, 10
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--batch", type=int, default=8, help="clips of 10 s")
+    parser.add_argument("--repeats", type=int, default=20)
+    args = parser.parse_args(argv)
+    if args.smoke:
+        args.batch, args.repeats = 2, 2
+    else:
+        in_quiet_environment(args.threads)
+    rng = np.random.default_rng(0)
+    clips = [rng.uniform(-0.5, 0.5, RATE * SECONDS).astype(np.float32) for _ in range(args.batch)]
+    extractor = ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc", padding="pad")  # as of laion's
+    log_mel = LogMel.from_extractor(extractor)
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        "ClapFeatureExtractor": lambda: extractor(clips, sampling_rate=RATE, return_tensors="pt")["input_features"],
+        "LogMel": lambda: log_mel(torch.from_numpy(np.stack(clips))),
+    }
+    difference = float((ways["LogMel"]() - ways["ClapFeatureExtractor"]()).abs().max())
+    if difference > 1e-3:
+        raise AssertionError(f"the features differ by {difference} dB: their times cannot be compared")
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(args.repeats):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - began)
+    theirs, ours = (1000 * statistics.median(seconds[name]) for name in ways)
+    results = Results(args.threads)
+    results.add("log_mel_vs_feature_extractor", ours, "ms", theirs)
+    for name, times in seconds.items():
+        results.add(f"log_mel/{name}/spread", spread(times), "%")
+    results.add("log_mel/largest difference", difference, "dB")
+    if not args.smoke:
+        results.save()
+
+
+if __name__ == "__main__":
+    main()
