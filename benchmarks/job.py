@@ -72,7 +72,7 @@ class Job:
             "dataloader_persistent_workers": self.workers > 0,
             "dataloader_pin_memory": torch.cuda.is_available() and not self.cpu,
             "bf16": self.bf16,
-            "use_cpu": self.cpu,
+            "use_cpu": self.cpu or not torch.accelerator.is_available(),
             "logging_steps": 10,
             "save_strategy": "no",
             "report_to": "none",
@@ -169,6 +169,10 @@ def make_job(args: argparse.Namespace) -> Job:
     if args.smoke:
         mini = str(Path(teminal_hf.__file__).with_name("clap_mini"))
         return Job(mini, **where, clips_per_class=2, groups=8, batch=4, epochs=1, workers=0, cpu=True)
+    if args.model == "base" and not args.checkpoint and not Path(BASE).is_dir():
+        raise SystemExit(
+            "--model base needs --checkpoint: a folder or Hub id of a small ClapModel; --model laion needs none"
+        )
     path = args.checkpoint or (BASE if args.model == "base" else random_laion(WORK / "laion-random"))
     return Job(
         path, **where, groups=args.groups, batch=args.batch, epochs=args.epochs, workers=args.workers, cpu=args.cpu

@@ -29,14 +29,14 @@ def decode(source: str | Path | bytes, sampling_rate: int) -> Waveform:
     """Read any file soundfile can read (wav, flac, ogg, mp3), mix to mono and resample to `sampling_rate` (Hz).
 
     Raises:
-        BadClipError: unreadable, empty, or with samples that are not finite.
+        BadClipError: no audio, empty, or with samples that are not finite.
+        OSError: the file cannot be read, which says nothing of the clip in it.
     """
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
-        samples, rate = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
-        )
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise BadClipError(f"cannot be decoded as audio ({error})") from error
+        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise BadClipError(f"cannot be decoded as audio ({error.error_string})") from error
     return resample(samples.mean(axis=1), rate, sampling_rate)
 
 

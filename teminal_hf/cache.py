@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from huggingface_hub import constants
 
 Kind = Literal["clips", "prefix"]
 KINDS: tuple[Kind, ...] = ("clips", "prefix")
+WAYS_OUT = "`teminal cache clear` removes what earlier runs left, TEMINAL_CACHE=FOLDER takes another place"
 _ABOUT = "about.json"
 
 
@@ -30,27 +32,37 @@ def cache_root() -> Path:
 
 def digest(*parts: Any) -> str:
     """Hash of JSON values: equal parts, equal hash, on every machine."""
-    text = json.dumps(parts, sort_keys=True, default=str)
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def entry_folder(kind: Kind, key: str, what: str) -> Path:
-    """The folder of an entry, made if it is new; `what` tells a person what it holds (`teminal cache info`)."""
+    """The folder of an entry, made if it is new; `what` tells a person what it holds (`teminal cache info`).
+
+    Raises:
+        OSError: it cannot be written.
+    """
     folder = cache_root() / kind / key
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _ABOUT).is_file():
-        with written_whole(folder / _ABOUT) as draft:
-            draft.write_text(json.dumps({"what": what}), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _ABOUT).is_file():
+            with written_whole(folder / _ABOUT) as draft:
+                draft.write_text(json.dumps({"what": what}), encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror or error}; {WAYS_OUT}") from error
     return folder
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The path of a draft that takes its name `path` once the block has ended well, and is removed if it has not: a
-    reader never meets half a file, whenever the writer dies, and two writers of the same do no harm."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    """The path of a draft that takes its name `path` once the block has ended well and it is on the disk, and is
+    removed if it has not: a reader never meets half a file, whenever the writer dies, and two writers of the same, on
+    one machine or on two, do no harm."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
     try:
         yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -73,23 +85,30 @@ def entries() -> list[Entry]:
         for folder in sorted((cache_root() / kind).glob("*")):
             about = folder / _ABOUT
             what = json.loads(about.read_text(encoding="utf-8"))["what"] if about.is_file() else ""
-            n_bytes = sum(file.stat().st_size for file in folder.iterdir())
+            n_bytes = sum(_size(file) for file in folder.iterdir())
             found.append(Entry(kind, folder.name, what, n_bytes))
     return sorted(found, key=lambda entry: -entry.n_bytes)
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a draft that has meanwhile taken its name
+        return 0
+
+
 def clear(kinds: tuple[Kind, ...] = KINDS) -> int:
-    """Remove the entries of these kinds; how many bytes they took. A run that is reading one goes on: its files are
-    mapped."""
-    freed = sum(entry.n_bytes for entry in entries() if entry.kind in kinds)
+    """Remove the entries of these kinds; how many bytes that freed. Not while a run needs them."""
+    before = sum(entry.n_bytes for entry in entries())
     for kind in kinds:
         shutil.rmtree(cache_root() / kind, ignore_errors=True)
-    return freed
+    return before - sum(entry.n_bytes for entry in entries())
 
 
 def code_id(*modules: ModuleType) -> str:
-    """Hash of the modules' source: for keys of what depends on how it was computed."""
-    return digest(*(Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules))
+    """Hash of the modules' source, or of the whole package's: for keys of what depends on how it was computed."""
+    paths = [Path(str(module.__file__)) for module in modules] or sorted(Path(__file__).parent.glob("*.py"))
+    return digest(*(path.read_text(encoding="utf-8") for path in paths))
 
 
 def need_space(n_bytes: int, what: str) -> int:
@@ -103,6 +122,6 @@ def need_space(n_bytes: int, what: str) -> int:
     if n_bytes > free:
         raise OSError(
             f"{what}: {n_bytes / 2**30:.1f} GiB are to be written to {cache_root()}, where {free / 2**30:.1f} GiB are "
-            "free; `teminal cache clear` removes what earlier runs left there, TEMINAL_CACHE=FOLDER takes another disk"
+            f"free; {WAYS_OUT}"
         )
     return free

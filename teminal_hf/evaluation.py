@@ -14,10 +14,11 @@ from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.audio import Waveform, decode
 from teminal_hf.features import LogMel
-from teminal_hf.frozen_prefix import FrozenPrefix, announce
+from teminal_hf.frozen_prefix import FrozenPrefix
 from teminal_hf.pairs import Renderer, RenderSettings
 from teminal_hf.sources import ClipTable
 from teminal_hf.tasks import PROMPT, ZSTE_TASKS, Item, plan_zste
+from teminal_hf.token_store import TokenStore
 from teminal_hf.tokens import tokenize
 from teminal_hf.towers import (
     Cut,
@@ -96,14 +97,21 @@ class ZsteEvaluator:
         """Evaluate `model` (a `ClapModel`, plain or wrapped).
 
         Args:
-            cut: read the frozen prefix's output, in float32, from the cache, where all models with these frozen layers
+            cut: read the frozen prefixes' output, in float32, from the cache, where all models with these frozen layers
                 share it (needs clips that are `usable`). None: the whole model, nothing on disk.
         """
         clap = plain_clap(model).eval()
-        audio = torch.cat(list(self._audio_embeds(clap, cut))).double().numpy()
-        text = embed_text(clap, self.processor, list(self._captions)).double().numpy()
-        warn_if_collapsed(torch.from_numpy(text[:: max(1, len(text) // 64)]))
-        return self._report(audio, text)
+        if cut is None:
+            audio, text = self._audio_embeds(clap), embed_text(clap, self.processor, list(self._captions))
+        else:
+            audio, text = self._cached_embeds(clap, cut)
+        warn_if_collapsed(text[:: max(1, len(text) // 64)])
+        return self._report(audio.double().numpy(), text.double().numpy())
+
+    def stores(self, model: nn.Module, cut: Cut) -> tuple[TokenStore, TokenStore]:
+        """What an evaluation of `model` at this cut needs on disk: recordings, captions."""
+        prefix = self._prefix(plain_clap(model), cut)
+        return self._recordings(prefix), prefix.captions(list(self._captions))[0]
 
     def _report(self, audio: NDArray[np.float64], text: NDArray[np.float64]) -> ZsteReport:
         asked = [(item.task, item, item.views) for item in self.items]
@@ -130,23 +138,40 @@ class ZsteEvaluator:
         return (rows @ text[[self._captions[c] for c in item.candidates]].T).ravel().tolist()
 
     @torch.inference_mode()
-    def _audio_embeds(self, clap: ClapModel, cut: Cut | None) -> Iterator[Tensor]:
-        """Embeddings in the order of `_sounds`."""
-        prefix = FrozenPrefix(clap, cut or WHOLE, self.processor, "float32")
-        features, tokens = _Features(self), None
-        if cut is not None:
-            heard = self._renderer.recordings_id(self._groups, *self._views)
-            tokens = prefix.recordings(len(self._groups), len(self._views), heard)
-            announce(tokens)
-            prefix.fill_recordings(tokens, features, together=False)  # the main process may be alone here
+    def _audio_embeds(self, clap: ClapModel) -> Tensor:
+        """Embeddings of the recordings, in the order of `_sounds`."""
+        prefix, features = self._prefix(clap, WHOLE), _Features(self)
+        batches = (torch.stack([features[row] for row in rows]) for rows in self._batches())
+        return torch.cat([audio_suffix(clap, WHOLE, prefix.audio(batch).flatten(0, 1)).cpu() for batch in batches])
+
+    @torch.inference_mode()
+    def _cached_embeds(self, clap: ClapModel, cut: Cut) -> tuple[Tensor, Tensor]:
+        """Embeddings of the recordings and of the captions, in the order of `_captions`."""
+        prefix = self._prefix(clap, cut)
+        recordings, (captions, ids_and_mask) = self._recordings(prefix), prefix.captions(list(self._captions))
+        prefix.fill_recordings(recordings, _Features(self), together=False)  # the main process may be alone here
+        prefix.fill_captions(captions, ids_and_mask, together=False)
+        audio, text = [], []
+        for rows in self._batches():
+            tokens = torch.cat([recordings[row] for row in rows])
+            audio.append(audio_suffix(clap, cut, tokens.to(clap.device)).cpu())
+        for start in range(0, len(captions), 4 * BATCH):
+            rows = range(start, min(start + 4 * BATCH, len(captions)))
+            hidden, mask = torch.stack([captions[row] for row in rows]), ids_and_mask[rows.start : rows.stop, 1]
+            text.append(text_suffix(clap, cut, hidden.to(clap.device), mask.to(clap.device)).cpu())
+        return torch.cat(audio), torch.cat(text)
+
+    def _prefix(self, clap: ClapModel, cut: Cut) -> FrozenPrefix:
+        return FrozenPrefix(clap, cut, self.processor, "float32")
+
+    def _recordings(self, prefix: FrozenPrefix) -> TokenStore:
+        heard = self._renderer.recordings_id(self._groups, *self._views)
+        return prefix.recordings(len(self._groups), len(self._views), heard)
+
+    def _batches(self) -> Iterator[range]:
+        """Rows of `_groups` that make about `BATCH` recordings."""
         size = max(1, BATCH // len(self._views))
-        for rows in (range(start, start + size) for start in range(0, len(self._groups), size)):
-            chosen = [row for row in rows if row < len(self._groups)]
-            if tokens is None:
-                batch = prefix.audio(torch.stack([features[row] for row in chosen]))
-            else:
-                batch = torch.stack([tokens[row] for row in chosen])
-            yield audio_suffix(clap, prefix.cut, batch.flatten(0, 1).to(clap.device)).cpu()
+        return (range(i, min(i + size, len(self._groups))) for i in range(0, len(self._groups), size))
 
     def sounds(self, row: int) -> list[Waveform]:
         """The recordings of the row-th group, one for each view that is asked about."""

@@ -2,17 +2,17 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 import transformers
 from torch import Tensor
 from transformers import ClapModel, ClapProcessor
 
-from teminal_hf import audio, features, pairs, towers
 from teminal_hf.cache import cache_root, code_id, digest, entry_folder, need_space
 from teminal_hf.features import LogMel
 from teminal_hf.token_store import TokenStore
@@ -34,8 +34,8 @@ class FrozenPrefix:
     """What lies before `cut` in `clap`, and the stores of its output.
 
     The key of a store holds all that its content depends on: the frozen weights (every stage and seed that starts from
-    one base shares them), configuration, cut, extractor or tokenizer, precision, and the code that renders and
-    computes. Autocast, where it is on, is on here too, and part of the key.
+    one base shares them), configuration, cut, log-mel or token ids, precision, device, and the code of this package
+    and the versions of those that it computes with. Autocast, where it is on, is on here too, and part of the key.
 
     Args:
         clap: on the device that is to compute.
@@ -59,17 +59,17 @@ class FrozenPrefix:
         log_mel = LogMel.from_extractor(self.processor.feature_extractor)
         blank = torch.zeros(1, 1, 1, log_mel.n_frames, log_mel.n_mels)
         shape = (n_views, *self.audio(blank).shape[2:])
-        code = code_id(audio, features, pairs, towers)
-        settings = self.processor.feature_extractor.to_dict()
-        key = self._key("audio", settings, code, recordings_id, n_rows, n_views)
+        settings = (log_mel.sampling_rate, log_mel.n_samples, log_mel.hop_length, log_mel.n_fft)
+        key = self._key("audio", settings, _content(log_mel.buffers()), recordings_id, n_rows, n_views)
         folder = entry_folder("prefix", key, f"{n_rows} x {n_views} recordings, {self.dtype}")
         return TokenStore(folder, n_rows, shape, DTYPES[self.dtype])
 
     def captions(self, captions: Sequence[str]) -> tuple[TokenStore, Tensor]:
-        """The store of these captions' hidden states, and their token ids and attention mask, (n, 2, L)."""
+        """The store of these captions' hidden states, and their token ids and attention mask, (n, 2, L), padded to the
+        longest of all."""
         tokens = tokenize(self.processor, captions)
         both = torch.stack([tokens["input_ids"], tokens["attention_mask"]], dim=1)
-        key = self._key("text", code_id(towers), both.tolist())
+        key = self._key("text", list(both.shape), _content([both]))
         folder = entry_folder("prefix", key, f"{len(captions)} captions, {self.dtype}")
         shape = (both.shape[-1], self.clap.text_model.config.hidden_size)
         return TokenStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
@@ -78,50 +78,57 @@ class FrozenPrefix:
         """Compute what is missing; `features[i]` is the log-mel of row i, (n_views, 1, frames, mels)."""
         batch = max(1, self._chunk // store.row_shape[0])
         desc = "recordings through the frozen prefix"
-        with _eval_mode(self.clap):
-            store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
+        store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
 
-    def fill_captions(self, store: TokenStore, ids_and_mask: Tensor) -> None:
-        with _eval_mode(self.clap):
-            store.fill(ids_and_mask, self.text, batch_size=CAPTIONS, desc="captions through the frozen prefix")
+    def fill_captions(self, store: TokenStore, ids_and_mask: Tensor, *, together: bool = True) -> None:
+        """Compute what is missing."""
+        desc = "captions through the frozen prefix"
+        store.fill(ids_and_mask, self.text, batch_size=CAPTIONS, desc=desc, together=together)
 
     @torch.inference_mode()
     def audio(self, features: Tensor) -> Tensor:
         """Log-mel (n, K, 1, frames, mels) -> tokens (n, K, L, C)."""
         flat = features.flatten(0, 1).to(self.clap.device)
-        tokens = [audio_prefix(self.clap, self.cut, chunk) for chunk in flat.split(self._chunk)]
+        with _eval_mode(self.clap):
+            tokens = [audio_prefix(self.clap, self.cut, chunk) for chunk in flat.split(self._chunk)]
         return torch.cat(tokens).unflatten(0, features.shape[:2])
 
     @torch.inference_mode()
     def text(self, ids_and_mask: Tensor) -> Tensor:
         """Token ids and mask (n, 2, L) -> hidden states (n, L, H)."""
         ids, mask = ids_and_mask.to(self.clap.device).unbind(dim=1)
-        return text_prefix(self.clap, self.cut, ids, mask)
+        with _eval_mode(self.clap):
+            return text_prefix(self.clap, self.cut, ids, mask)
 
     @property
     def _chunk(self) -> int:
         return CPU_CHUNK if self.clap.device.type == "cpu" else CHUNK
 
     def _key(self, tower: str, *parts: Any) -> str:
+        cut = {"audio": self.cut.audio_blocks, "text": self.cut.text_layers}[tower]
         config = self.clap.config.to_dict()[f"{tower}_config"]
         config = {name: value for name, value in config.items() if name not in _ORIGIN}
         device = self.clap.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        precisions = (str(precision), self.dtype)
-        weights = self._weights_id(tower)
-        return digest(tower, weights, config, asdict(self.cut), precisions, transformers.__version__, *parts)
+        autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+        versions = [str(package.__version__) for package in (torch, transformers, numpy)]
+        how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code_id(), *versions]
+        modules = prefix_modules(self.clap, self.cut)[tower]
+        names = [list(module.state_dict()) for module in modules]
+        weights = _content(tensor for module in modules for tensor in module.state_dict().values())
+        return digest(tower, cut, names, weights, config, how, *parts)
 
-    def _weights_id(self, tower: str) -> str:
-        hashed = hashlib.sha256()
-        for module in prefix_modules(self.clap, self.cut)[tower]:
-            for name, tensor in module.state_dict().items():
-                hashed.update(name.encode())
-                hashed.update(tensor.detach().cpu().contiguous().numpy().data)
-        return hashed.hexdigest()
+
+def _content(tensors: Iterable[Tensor]) -> str:
+    """Hash of the tensors' bytes, in order."""
+    hashed = hashlib.sha256()
+    for tensor in tensors:
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 @contextmanager
 def _eval_mode(clap: ClapModel) -> Iterator[None]:
+    """No dropout, and no batch statistics that drift; afterwards every module is in the mode it was in."""
     modes = [(module, module.training) for module in clap.modules()]
     clap.eval()
     try:

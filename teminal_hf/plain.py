@@ -4,18 +4,21 @@ from typing import Any
 
 import datasets
 import numpy as np
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio import BadClipError, Waveform, trim_silence
+from teminal_hf.audio import BadClipError, Waveform
 from teminal_hf.cache import digest
-from teminal_hf.sources import need_columns, read_audio_value, screen, undecoded
+from teminal_hf.clip_store import open_store
+from teminal_hf.sources import need_columns, read_audio_value, row_origins, screen, undecoded
 
 
 class PlainPairs(Dataset[dict[str, Any]]):
     """Rows with one view, `forward`, of a `datasets` data set with an audio and a text column.
 
-    A recording longer than the model's window is heard from its start; a shorter one is padded with silence. Pairs
+    A recording longer than the model's window is heard from its start; a shorter one is padded with silence. Recordings
+    are decoded once and kept on disk in 16 bits. Pairs
     whose recording cannot be used (unreadable, silent, too short) are named in a warning and left out.
 
     Raises:
@@ -34,6 +37,10 @@ class PlainPairs(Dataset[dict[str, Any]]):
         wrong = next((i for i, text in enumerate(pairs[text_column][:]) if not isinstance(text, str) or not text), None)
         if wrong is not None:
             raise ValueError(f"column {text_column!r} must hold one caption a row; row {wrong} holds none or several")
+        origins = [f"{origin}, at most {self.samples} samples" for origin in row_origins(self.pairs, audio_column)]
+        what = f"{len(pairs)} recordings of pairs at {self.sampling_rate} Hz"
+        with PartialState().local_main_process_first():  # the others read what it has decoded
+            self._store = open_store(what, origins, self.sampling_rate, self._read)
         self._rows = screen(len(pairs), self._check)
 
     def __len__(self) -> int:
@@ -41,7 +48,7 @@ class PlainPairs(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self._rows[index]
-        waveform = self._waveform(row)
+        waveform = self._store.waveform(row, trim=False)
         array = np.pad(waveform, (0, self.samples - len(waveform)))
         audio = {"array": array, "sampling_rate": self.sampling_rate}
         return {"forward": audio, "forward_caption": self.pairs[row][self.text_column]}
@@ -55,13 +62,13 @@ class PlainPairs(Dataset[dict[str, Any]]):
     @property
     def recordings_id(self) -> str:
         """Hash of all that the audio depends on."""
-        return digest(self.pairs._fingerprint, self.audio_column, self._rows, self.sampling_rate, self.samples)
+        return digest([self._store.content(row) for row in self._rows], self.sampling_rate, self.samples)
 
-    def _waveform(self, row: int) -> Waveform:
+    def _read(self, row: int) -> Waveform:
         return read_audio_value(self.pairs[row][self.audio_column], self.sampling_rate)[: self.samples]
 
     def _check(self, row: int) -> None:
         try:
-            trim_silence(self._waveform(row), self.sampling_rate)
+            self._store.content(row)
         except BadClipError as error:
             raise BadClipError(f"pair {row} {error}") from error

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from teminal_hf.cache import digest
 from teminal_hf.collator import GroupCollator
-from teminal_hf.frozen_prefix import FrozenPrefix, announce
+from teminal_hf.frozen_prefix import FrozenPrefix
 from teminal_hf.towers import Cut, plain_clap
 
 
@@ -28,21 +28,20 @@ class Rows(Protocol):
 
 
 class CachedGroups(Dataset[dict[str, Tensor]]):
-    """Groups whose audio tokens and text hidden states at the cut are on disk; what is missing there is computed first.
-
-    In a distributed run every process makes it, at the same point: each computes its share. A caption is stored once,
-    however many groups say it.
+    """Groups whose audio tokens and text hidden states at the cut are on disk, once `fill` has computed what is missing
+    there. A caption is stored once, however many groups say it.
 
     Args:
         model: prepared by `apply_stage`, on the device that is to compute; its prefix must not change afterwards.
         groups: `GroupDataset`, `PlainPairs`, or other `Rows`.
         collator: of these rows.
         dtype: of what is stored: "float16", "bfloat16" or "float32".
-        num_workers: processes that render and compute log-mels.
+
+    Attributes:
+        stores: what it needs on disk; `announce(*stores)` says how much that is.
 
     Raises:
-        OSError: less free disk than the cache will take.
-        ValueError: unknown dtype, or activations beyond its range.
+        ValueError: unknown dtype.
     """
 
     def __init__(
@@ -53,9 +52,9 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         collator: GroupCollator,
         *,
         dtype: str = "float16",
-        num_workers: int = 0,
     ) -> None:
-        prefix = FrozenPrefix(plain_clap(model), cut, collator.processor, dtype)
+        self._rows, self._collator = groups, collator
+        self._prefix = prefix = FrozenPrefix(plain_clap(model), cut, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
         self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
         said = collator.captions(manifest)
@@ -65,13 +64,28 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
             which: torch.tensor([[number[caption] for caption in view] for view in views]).T
             for which, views in said.items()
         }
-        self._hidden, ids_and_mask = prefix.captions(captions)
-        self._mask = ids_and_mask[:, 1]
+        self._hidden, self._ids_and_mask = prefix.captions(captions)
         heard = digest(groups.recordings_id, list(collator.views))
         self._tokens = prefix.recordings(len(manifest), n_views, heard)
-        announce(self._tokens, self._hidden)
-        prefix.fill_captions(self._hidden, ids_and_mask)
-        prefix.fill_recordings(self._tokens, _Features(groups, collator), num_workers)
+        self.stores = (self._tokens, self._hidden)
+
+    def fill(self, num_workers: int = 0) -> "CachedGroups":
+        """Compute what is missing. In a distributed run every process comes here, and each computes its share.
+
+        Args:
+            num_workers: processes that render and compute log-mels.
+
+        Raises:
+            OSError: the disk is full.
+            ValueError: activations beyond the range of `dtype`.
+        """
+        self._prefix.fill_captions(self._hidden, self._ids_and_mask)
+        self._prefix.fill_recordings(self._tokens, _Features(self._rows, self._collator), num_workers)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Worker processes read: they need neither model nor audio.
+        return {name: value for name, value in vars(self).items() if name not in ("_prefix", "_rows", "_collator")}
 
     def __len__(self) -> int:
         return len(self._meanings)
@@ -81,7 +95,7 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         for which, numbers in self._words.items():
             captions = numbers[index]
             row[f"{which}text_hidden"] = torch.stack([self._hidden[number] for number in captions.tolist()])
-            row[f"{which}attention_mask"] = self._mask[captions]
+            row[f"{which}attention_mask"] = self._ids_and_mask[captions, 1]
         return row
 
 

@@ -21,10 +21,11 @@ from teminal_hf import run_folder
 from teminal_hf.collator import GroupCollator
 from teminal_hf.config import Config, DataArguments, parse
 from teminal_hf.evaluation import ZsteEvaluator, embed_text, warn_if_collapsed
+from teminal_hf.frozen_prefix import announce
 from teminal_hf.models import load_clap, save_clap
 from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
 from teminal_hf.plain import PlainPairs
-from teminal_hf.prefix_cache import CachedGroups, collate_cached
+from teminal_hf.prefix_cache import CachedGroups, Rows, collate_cached
 from teminal_hf.report import compare, format_table, plot, to_json
 from teminal_hf.sources import ClipTable
 from teminal_hf.stages import Trainable, apply_stage
@@ -84,15 +85,7 @@ def post_train(stage: str, config: Config) -> Path:
     train, validation = data.train, data.validation
     collate: Callable[..., Any] = collator
     if run.cache_prefix:
-        tuned.to(args.device)  # type: ignore[arg-type]  # their decorator hides the signature
-        workers = args.dataloader_num_workers
-        with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
-            train, validation = (
-                None
-                if rows is None
-                else CachedGroups(tuned, policy.cut, rows, collator, dtype=run.cache_dtype, num_workers=workers)
-                for rows in (train, validation)
-            )
+        train, validation = _through_prefix(config, tuned, collator, (train, validation), (judge, final))
         collate = collate_cached
         args.dataloader_num_workers = 0  # reading the cache is cheaper than handing batches between processes
 
@@ -118,6 +111,28 @@ def post_train(stage: str, config: Config) -> Path:
         _report(stage, config, folder, plain, final)
     logger.info("saved in %s", folder)
     return folder
+
+
+def _through_prefix(
+    config: Config,
+    tuned: nn.Module,
+    collator: GroupCollator,
+    data: Sequence[Rows | None],
+    evaluators: Sequence[ZsteEvaluator | None],
+) -> list[CachedGroups | None]:
+    """`data` with what the frozen layers say of it; the room that the whole run needs on disk is asked for first."""
+    args, run = config.training, config.run
+    cut = run.policy().cut
+    tuned.to(args.device)
+    with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
+        groups = [
+            None if rows is None else CachedGroups(tuned, cut, rows, collator, dtype=run.cache_dtype) for rows in data
+        ]
+        asked = [store for cached in groups if cached is not None for store in cached.stores]
+        with torch.autocast(args.device.type, enabled=False):
+            asked += [store for judge in evaluators if judge is not None for store in judge.stores(tuned, cut)]
+        announce(*asked)
+        return [None if cached is None else cached.fill(args.dataloader_num_workers) for cached in groups]
 
 
 def _check_views(stage: str, args: TeminalConfig) -> None:

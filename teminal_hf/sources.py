@@ -254,8 +254,7 @@ def _fold_numbers(values: Iterable[Any], where: str) -> list[int]:
 
 
 def _read_path(paths: list[str], row: int, sampling_rate: int) -> Waveform:
-    with open(paths[row], "rb"):  # a file that the system refuses is an `OSError`: it says nothing about the clip
-        return decode(paths[row], sampling_rate)
+    return decode(paths[row], sampling_rate)
 
 
 def from_dataset(
@@ -295,10 +294,10 @@ def from_dataset(
             seen[label] += 1
     ids = [f"{i:06d}" for i in range(len(dataset))]
     audio = dataset.select_columns([audio_column])
-    return _table(ids, labels, folds, _row_origins(audio, audio_column), partial(_read_row, audio, audio_column))
+    return _table(ids, labels, folds, row_origins(audio, audio_column), partial(_read_row, audio, audio_column))
 
 
-def _row_origins(audio: Dataset, column: str) -> list[str]:
+def row_origins(audio: Dataset, column: str) -> list[str]:
     """The fingerprint of the data set stands for what is in it, the state of a file for what a bare path leads to."""
     cells = audio.with_format(None).flatten()  # with a format kept from before, `datasets` 5.2 loses the new columns
     paths = cells[f"{column}.path"][:] if f"{column}.path" in cells.column_names else [None] * len(audio)

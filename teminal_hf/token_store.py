@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from teminal_hf.cache import written_whole
+from teminal_hf.cache import WAYS_OUT, written_whole
 
 
 @dataclass
@@ -78,9 +79,11 @@ class TokenStore:
             ValueError: tokens beyond the range of the store's dtype.
         """
         state = PartialState()
-        shares = [range(state.process_index, len(self), state.num_processes)] if together else []
-        for share in (*shares, range(len(self))):
-            todo = [shard for shard in self._missing() if shard in share]
+        shares = [slice(state.process_index, None, state.num_processes)] if together else []
+        for share in (*shares, slice(None)):
+            todo = self._missing()[share]
+            if together:
+                state.wait_for_everyone()  # until all have seen the same shards missing
             tokens = (
                 compute(batch).to("cpu", self.dtype) for batch in self._batches(todo, inputs, batch_size, num_workers)
             )
@@ -103,13 +106,24 @@ class TokenStore:
             tokens[done : done + len(batch)] = batch
             done += len(batch)
         if not tokens.isfinite().all():
-            raise ValueError(f"activations beyond the range of {self.dtype}; set cache_dtype to bfloat16 or float32")
-        with written_whole(self._path(shard)) as draft:
-            save_file({"tokens": tokens}, draft)
+            raise ValueError(
+                f"activations are not finite in {self.dtype}: beyond its range (set cache_dtype to bfloat16 or "
+                "float32), or the checkpoint itself gives NaN"
+            )
+        try:
+            with written_whole(self._path(shard)) as draft:
+                save_file({"tokens": tokens}, draft)
+        except (SafetensorError, OSError) as error:  # the former for a disk that is full
+            raise OSError(f"cannot write {self._path(shard)}: {error}; {WAYS_OUT}") from error
 
     def _missing(self) -> list[int]:
         shards = range(-(-self.n_rows // self.shard_rows))
-        return [shard for shard in shards if not self._path(shard).is_file()]
+        return [shard for shard in shards if not self._is_whole(shard)]
+
+    def _is_whole(self, shard: int) -> bool:
+        """A machine that went down may have lost what it had taken for written."""
+        path = self._path(shard)
+        return path.is_file() and path.stat().st_size > len(self._rows(shard)) * self._row_bytes
 
     def _rows(self, shard: int) -> range:
         return range(shard * self.shard_rows, min(self.n_rows, (shard + 1) * self.shard_rows))

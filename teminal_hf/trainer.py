@@ -42,10 +42,10 @@ class TeminalConfig(TrainingArguments):
         plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
             signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
             order of the sounds, gets it going, and "Y after X" is then learned fast.
-        mini_batch_groups: hold the activations of so many groups at once, and embed the batch in chunks, twice
-            (GradCache, arXiv 2101.06983): loss and gradients of the whole batch in the memory of a chunk, for one more
-            forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no substitute: it adds up the losses
-            of small batches, each with its few negatives.
+        mini_batch_groups: hold the activations of so many groups at once, and embed the batch in chunks, each a second
+            time for its gradients (what GradCache does, arXiv 2101.06983): loss and gradients of the whole batch in the
+            memory of a chunk, for one more forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no
+            substitute: it adds up the losses of small batches, each with its few negatives.
     """
 
     views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
@@ -65,6 +65,8 @@ class TeminalConfig(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        # Otherwise transformers refuses bf16 where there is no accelerator, unless told what is plain to see.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
         if self.ddp_find_unused_parameters is None:

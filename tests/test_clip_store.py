@@ -7,6 +7,7 @@ import pickle
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,12 +269,13 @@ def test_half_an_entry_is_written_anew(esc50: Path, lost: str, decoded: list[str
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, the device that has no room")
-def test_a_full_disk_is_told_with_the_ways_out(esc50: Path) -> None:
+def test_a_full_disk_is_told_with_the_ways_out(esc50: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = esc50_folder(esc50)
     clips.in_folds([2]).usable(RATE)
     (folder,) = folders()
     (folder / clip_store.INDEX).unlink()
-    (folder / f"{clip_store.SAMPLES}.{os.getpid()}.draft").symlink_to("/dev/full")
+    monkeypatch.setattr("teminal_hf.cache.uuid.uuid4", lambda: SimpleNamespace(hex="0"))
+    (folder / f"{clip_store.SAMPLES}.0.draft").symlink_to("/dev/full")
     with pytest.raises(
         OSError, match=r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
     ) as error:

@@ -1,5 +1,6 @@
 """A batch embedded in chunks has the loss and the gradients of the whole batch, in the memory of a chunk."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,26 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path: Path, mini_batch_group
     assert sum(gradient is not None for gradient in whole.values()) > 30
     for name, gradient in whole.items():
         torch.testing.assert_close(chunked[name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("options", [{"bf16": True}, {"tuning": "lora"}], ids=["bf16", "lora"])
+def test_autocast_and_adapters_change_nothing_about_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    if "tuning" in options:  # peft 0.21 under transformers 5.23
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+    rows, found = groups(8, ALL_VIEWS), []
+    for chunk in (0, 3):
+        t = trainer(tmp_path, train_dataset=rows, views=ALL_VIEWS, mini_batch_groups=chunk, **options)
+        t.model.train()
+        batch = t.data_collator(rows)
+        with t.accelerator.autocast():
+            loss = t.compute_loss(t.model, batch)
+        found.append((loss.detach(), gradients(t.model, loss)))
+    (truth, whole), (loss, chunked) = found
+    torch.testing.assert_close(loss, truth, atol=1e-6, rtol=1e-6)
+    tolerance = 2e-2 if "bf16" in options else 1e-5  # sums of another order, rounded to bfloat16
+    for name, gradient in whole.items():
+        if gradient is not None:
+            torch.testing.assert_close(chunked[name], gradient, atol=tolerance, rtol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("cached", [False, True])

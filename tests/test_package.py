@@ -41,6 +41,11 @@ def test_no_file_grows_too_long() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 360, path
 
 
+def test_no_placeholder_is_left() -> None:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*/*.md")]:
+        assert "@@" not in path.read_text(encoding="utf-8"), path
+
+
 def test_recipes_are_in_the_wheel() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     assert setuptools["package-dir"]["teminal_hf.recipes"] == "recipes"

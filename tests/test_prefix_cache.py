@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ALL_VIEWS, TinyRows, groups, tiny_clap, tiny_processor, trainer, weights
+from tiny import ALL_VIEWS, TinyRows, assert_equal, groups, tiny_clap, tiny_processor, trainer, weights
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import ClapModel
+from transformers import ClapFeatureExtractor, ClapModel
 
 from teminal_hf import cache, frozen_prefix, towers
 from teminal_hf.collator import GroupCollator
 from teminal_hf.pairs import GroupDataset, Renderer, RenderSettings, plan
 from teminal_hf.prefix_cache import CachedGroups, collate_cached
 from teminal_hf.sources import sound_bank
-from teminal_hf.stages import StagePolicy, apply_stage, train_mode
+from teminal_hf.stages import StagePolicy, apply_stage
 
 POLICY = StagePolicy()
 
@@ -37,7 +37,10 @@ def cached(rows: Sequence[dict[str, Any]], views: Sequence[str] = ALL_VIEWS, **o
     rows = rows if isinstance(rows, TinyRows) else TinyRows(rows)
     model, cut = options.pop("model", None) or staged(), options.pop("cut", POLICY.cut)
     collator = options.pop("collator", None) or GroupCollator(tiny_processor(), views, plain_wording=True)
-    return CachedGroups(model, cut, rows, collator, **options)
+    num_workers = options.pop("num_workers", 0)
+    data = CachedGroups(model, cut, rows, collator, **options)
+    frozen_prefix.announce(*data.stores)
+    return data.fill(num_workers)
 
 
 def with_wording(batch: dict[str, Tensor], plain: bool) -> dict[str, Tensor]:
@@ -128,11 +131,12 @@ def test_any_order_of_groups() -> None:
 def test_caching_leaves_the_models_modes_and_random_state() -> None:
     model = tiny_clap(dropout=0.5)
     apply_stage(model, POLICY)
-    train_mode(model)
-    modes, state = [m.training for m in model.modules()], torch.get_rng_state()
+    model.train()  # as it may come: BatchNorm would take the statistics of what it hears
+    modes, state, before = [m.training for m in model.modules()], torch.get_rng_state(), weights(model)
     in_training = cached(groups(3), ("forward",), model=model)
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
+    assert_equal(weights(model), before)
     cache.clear()
     in_eval = cached(groups(3), ("forward",), model=model.eval())
     assert torch.equal(in_training[1]["audio_tokens"], in_eval[1]["audio_tokens"])  # no dropout in either
@@ -177,7 +181,8 @@ def other_norm() -> ClapModel:
 
 def other_extractor() -> GroupCollator:
     processor = tiny_processor()
-    processor.feature_extractor.frequency_max = 3900
+    settings = processor.feature_extractor.to_dict() | {"frequency_max": 3900}
+    processor.feature_extractor = ClapFeatureExtractor.from_dict(settings)
     return GroupCollator(processor, ["forward"])
 
 
@@ -199,6 +204,24 @@ def test_what_the_audio_depends_on_is_in_its_key(options: Any) -> None:
     given = options()
     rows = given.pop("rows", None) or TinyRows(groups(5))
     cached(rows, given.pop("views", ("forward",)), **given)
+    assert rows.read == list(range(5))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch, model: patch.setattr(frozen_prefix, "code_id", lambda: "edited"),
+        lambda patch, model: patch.setattr(frozen_prefix.transformers, "__version__", "99"),
+        lambda patch, model: patch.setattr(frozen_prefix.torch, "get_float32_matmul_precision", lambda: "medium"),
+        lambda patch, model: setattr(model.config.audio_config, "layer_norm_eps", 1e-3),
+    ],
+    ids=["code", "version", "tf32", "configuration"],
+)
+def test_how_it_is_computed_is_in_the_key(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(groups(5), ("forward",))
+    rows, model = TinyRows(groups(5)), staged()
+    change(monkeypatch, model)
+    cached(rows, ("forward",), model=model)
     assert rows.read == list(range(5))
 
 
@@ -284,7 +307,7 @@ def test_activations_beyond_half_precision_name_the_way_out() -> None:
     with torch.no_grad():
         last: Any = towers.prefix_modules(model, POLICY.cut)["audio"][-1]
         last.reduction.weight.mul_(1e6)
-    with pytest.raises(ValueError, match=r"beyond the range of torch\.float16; set cache_dtype to bfloat16 or float32"):
+    with pytest.raises(ValueError, match=r"not finite in torch\.float16: beyond its range \(set cache_dtype to b"):
         cached(groups(2), ("forward",), model=model)
     assert cached(groups(2), ("forward",), model=model, dtype="bfloat16")[0]["audio_tokens"].isfinite().all()
 
