@@ -24,6 +24,7 @@ from teminal_hf.config import parse
 
 VARIANTS: dict[str, tuple[str, ...]] = {"fp32": (), "bf16": ("--bf16=true",), "compile": ("--torch_compile=true",)}
 UNCACHED = ("--cache_prefix=false",)
+PARTS = ("curves", "zste")
 DTYPES = ("float32", "float16", "bfloat16")
 DEFAULTS = HERE.parent / "recipes" / "stage_b.yaml"
 
@@ -31,6 +32,7 @@ DEFAULTS = HERE.parent / "recipes" / "stage_b.yaml"
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__)
     job_arguments(parser, model="base", groups=64, batch=16, epochs=6)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure anew")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args(argv)
     small: tuple[str, ...] = ()
@@ -44,6 +46,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         in_quiet_environment(args.threads)
     job, end = make_job(args), suffix(args)
     results = Results(args.threads, gpu=torch.cuda.is_available() and not args.cpu)
+    path = HERE / "precision.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not args.smoke else {}
+    if "curves" in args.parts:
+        facts["loss"] = loss_curves(results, job, variants, end)
+    if "zste" in args.parts:
+        facts |= {"zste": {dtype: [zste(dtype, seed, small) for seed in args.seeds] for dtype in dtypes}}
+        facts["seeds"] = args.seeds
+        for average in ("order_average", "temporal_average"):
+            for dtype, ones in facts["zste"].items():
+                values = [100 * one[average] for one in ones if average in one]
+                if values:
+                    name = f"precision/cache in {dtype}: {average} over {len(values)} seeds"
+                    results.add(name, statistics.mean(values), "%")
+    forget_prefixes()
+    if not args.smoke:
+        path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if {"loss", "zste"} <= set(facts):
+            draw(facts["loss"], facts["zste"], HERE / "precision.png")
+        results.save()
+
+
+def loss_curves(results: Results, job: Job, variants: dict[str, tuple[str, ...]], end: str) -> dict[str, list[float]]:
+    """The loss of every step, by place and variant; rows of how far each is from float32, and how much faster."""
     curves: dict[str, list[float]] = {}
     for place, place_flags in (("cached", ()), ("uncached", UNCACHED)):
         times: dict[str, dict[str, float]] = {}
@@ -57,20 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 results.add(f"{what}: largest difference of the loss from fp32{end}", apart.max(), "nat")
                 for time, of in (("step_seconds", "step"), ("seconds", "whole training")):
                     results.add(f"{what}: {of} against fp32{end}", times[name][time], "s", times["fp32"][time])
-    scores = {dtype: [zste(dtype, seed, small) for seed in args.seeds] for dtype in dtypes}
-    for average in ("order_average", "temporal_average"):
-        for dtype, ones in scores.items():
-            values = [100 * one[average] for one in ones if average in one]
-            if values:
-                results.add(
-                    f"precision/cache in {dtype}: {average} over {len(values)} seeds", statistics.mean(values), "%"
-                )
-    forget_prefixes()
-    if not args.smoke:
-        facts = {"loss": curves, "zste": scores, "seeds": args.seeds}
-        (HERE / "precision.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        draw(curves, scores, HERE / "precision.png")
-        results.save()
+    return curves
 
 
 def loss_curve(job: Job) -> tuple[list[float], dict[str, float]]:
