@@ -76,7 +76,7 @@ def full_finetune_plain(job: Job, clock: Clock) -> None:
         sounds = [row[view]["array"] for view in STAGE_B_VIEWS for row in rows]
         captions = [row[f"{view}_caption"] for view in STAGE_B_VIEWS for row in rows]
         rate = processor.feature_extractor.sampling_rate
-        batch = processor.tokenizer(captions, padding=True, return_tensors="pt")
+        batch = processor.tokenizer(captions, padding=True, return_tensors="pt", return_token_type_ids=False)
         batch |= processor.feature_extractor(sounds, sampling_rate=rate, padding="pad", return_tensors="pt")
         return {**batch, "return_loss": True}
 

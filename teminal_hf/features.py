@@ -4,8 +4,6 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapFeatureExtractor
 
-FRAMES = 128  # at a time
-
 
 class LogMel(nn.Module):
     """Log-mel spectrogram of a batch of waveforms that fit the model's window.
@@ -102,17 +100,14 @@ class LogMel(nn.Module):
                 f"({waveforms.shape[1]} samples). Shorten the audio: it is never cropped here."
             )
         padded = nn.functional.pad(waveforms, (0, missing)) if missing else waveforms
-        # Row by row, and 128 frames at a time: three times as fast as one large transform on a CPU (the spectrum
-        # stays in its caches), a peak memory that does not grow with the batch, and rows that are bit-equal
-        # whatever the batch.
+        # Row by row: twice as fast as one large transform on a CPU (the spectrum stays in cache), a peak
+        # memory that does not grow with the batch, and rows that are bit-equal whatever the batch.
         return torch.stack([self._log_mel(waveform) for waveform in padded]).unsqueeze(1)
 
     def _log_mel(self, waveform: Tensor) -> Tensor:
         half = self.n_fft // 2
-        mirrored = nn.functional.pad(waveform[None], (half, half), mode="reflect")[0]
-        mel = []
-        for frames in mirrored.unfold(0, self.n_fft, self.hop_length).split(FRAMES):
-            spectrum = torch.fft.rfft(frames * self.window)[:, self._audible]  # the window makes them float64
-            power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-            mel.append(power @ self.filters)
-        return (10.0 * torch.cat(mel).clamp_min(1e-10).log10()).to(torch.float32)
+        mirrored = torch.cat([waveform[1 : half + 1].flip(0), waveform, waveform[-half - 1 : -1].flip(0)])
+        frames = mirrored.unfold(0, self.n_fft, self.hop_length)
+        spectrum = torch.fft.rfft(frames * self.window)[:, self._audible]  # the window makes them float64
+        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        return (10.0 * (power @ self.filters).clamp_min(1e-10).log10()).to(torch.float32)

@@ -126,16 +126,15 @@ def train_mode(model: nn.Module) -> None:
     without parameters (dropout) keeps the mode of the layer it stands in.
     """
     model.train()
-    _freeze_modes(model)
+    for module in frozen_modules(model):
+        module.training = False
 
 
-def _freeze_modes(module: nn.Module) -> None:
-    """From the top: a frozen tower is looked at once, not again for each of its layers, as this runs at every step."""
-    if any(parameter.requires_grad for parameter in module.parameters()):
-        for child in module.children():
-            _freeze_modes(child)
-    elif next(module.parameters(), None) is not None:
-        module.eval()
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """Every module, at any depth, of those parts of `model` that hold parameters, none of them trained."""
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        return [module for child in model.children() for module in frozen_modules(child)]
+    return list(model.modules()) if next(model.parameters(), None) is not None else []
 
 
 def merged(model: ClapModel | PeftModel) -> ClapModel:

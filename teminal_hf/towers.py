@@ -98,24 +98,48 @@ def text_prefix(model: ClapModel, cut: Cut, input_ids: Tensor, attention_mask: T
     """Token ids (B, L) -> hidden states at the cut (B, L, H)."""
     layers = model.text_model.encoder.layer
     hidden = model.text_model.embeddings(input_ids=input_ids)
-    return _run_layers(model, hidden, attention_mask, 0, len(layers) - cut.text_layers)
+    mask = _text_mask(model, hidden, attention_mask)
+    for layer in layers[: len(layers) - cut.text_layers]:
+        hidden = layer(hidden, mask)
+    return hidden
 
 
 def text_suffix(model: ClapModel, cut: Cut, hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """Hidden states at the cut (B, L, H), in any precision -> L2-normalised `text_embeds` (B, D)."""
     layers = model.text_model.encoder.layer
     hidden = hidden.to(model.logit_scale_a.dtype)
-    hidden = _run_layers(model, hidden, attention_mask, len(layers) - cut.text_layers, len(layers))
+    if cut.text_layers:
+        mask = _text_mask(model, hidden, attention_mask)
+        for layer in layers[len(layers) - cut.text_layers : -1]:
+            hidden = layer(hidden, mask)
+        hidden = _first_token(layers[-1], hidden, mask)
     pooler: Any = model.text_model.pooler
     return nn.functional.normalize(model.text_projection(pooler(hidden)), dim=-1)
 
 
-def _run_layers(model: ClapModel, hidden: Tensor, attention_mask: Tensor, start: int, stop: int) -> Tensor:
-    text = model.text_model
-    mask = create_bidirectional_mask(config=text.config, inputs_embeds=hidden, attention_mask=attention_mask)
-    for layer in text.encoder.layer[start:stop]:
-        hidden = layer(hidden, mask)
-    return hidden
+def _text_mask(model: ClapModel, hidden: Tensor, attention_mask: Tensor) -> Any:
+    return create_bidirectional_mask(
+        config=model.text_model.config, inputs_embeds=hidden, attention_mask=attention_mask
+    )
+
+
+def _first_token(layer: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """What a text layer makes of the first token, (B, 1, H): all that the pooler looks at. It attends to every token,
+    but only it passes through the layer's larger part."""
+    attention, first = layer.attention.self, hidden[:, :1]
+
+    def heads(tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+
+    attended = nn.functional.scaled_dot_product_attention(
+        heads(attention.query(first)),
+        heads(attention.key(hidden)),
+        heads(attention.value(hidden)),
+        attn_mask=None if mask is None else mask[:, :, :1],
+        dropout_p=attention.attention_dropout if attention.training else 0.0,
+        scale=attention.scaling,
+    )
+    return layer.feed_forward_chunk(layer.attention.output(attended.transpose(1, 2).flatten(2), first))
 
 
 def split_forward(

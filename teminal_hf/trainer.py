@@ -18,7 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 from teminal_hf.collator import GroupCollator, false_negatives
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.pairs import STAGE_B_VIEWS
-from teminal_hf.stages import Trainable, train_mode
+from teminal_hf.stages import Trainable, frozen_modules
 from teminal_hf.towers import plain_clap
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,7 @@ class TeminalTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
+        self._frozen = frozen_modules(self.model)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
         if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
@@ -156,7 +157,8 @@ class TeminalTrainer(Trainer):
     ) -> Any:
         """The loss of one batch from `GroupCollator` (or of cached prefixes), gathered over processes."""
         if model.training:
-            train_mode(model)
+            for module in self._frozen:  # found once: a walk over all parameters at every step would take as long
+                module.training = False  # as the step of a small model
         tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
         meanings = tensors.pop("meanings")
         outputs = model(**tensors, chunk_rows=self._chunk_rows)

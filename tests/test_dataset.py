@@ -279,7 +279,8 @@ def test_other_calls_are_passed_through(monkeypatch: pytest.MonkeyPatch) -> None
     assert resolve(NAME, data_dir="somewhere").module_path == "teminal_hf.dataset"
 
 
-def test_the_published_manifests_are_reached_by_data_files(tmp_path: Path) -> None:
+def test_the_published_manifests_are_reached_by_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # `datasets` tries the Hub again and again, ever slower
     Dataset.from_dict({"x": [1, 2]}).to_parquet(tmp_path / "part.parquet")
     assert load_dataset(str(tmp_path), data_files="part.parquet", split="train")["x"][:] == [1, 2]
     # Offline, `datasets` looks the name up on the Hub and says so: not this package's builder.
