@@ -12,6 +12,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers.trainer_utils import get_last_checkpoint
 
+from teminal_hf.cache import written_whole
+
 ROOT = Path("runs")
 RECORD = "run.json"
 CONFIG = "config.yaml"
@@ -87,9 +89,8 @@ def write_record(folder: Path, **facts: Any) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a reader never meets half a file."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
-    draft.replace(path)
+    with written_whole(path) as draft:
+        draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
