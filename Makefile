@@ -12,6 +12,9 @@ export OMP_WAIT_POLICY := PASSIVE
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# PyPI's torchaudio links CUDA, and transformers imports (and fails with) any it finds: apart, for its tests alone.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
+		--target .venv/torchaudio torchaudio
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -10,9 +10,11 @@ from teminal_hf.hooks import install_builder, install_metric
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.models import load_clap, save_clap
 from teminal_hf.pairs import Renderer, RenderSettings
+from teminal_hf.rendering import render
 from teminal_hf.sources import ClipTable, load_clips
 from teminal_hf.stages import StagePolicy, apply_stage
-from teminal_hf.trainer import TeminalConfig, TeminalTrainer
+from teminal_hf.trainer import TeminalTrainer
+from teminal_hf.training_config import TeminalConfig
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "load_clap",
     "load_clips",
     "rank",
+    "render",
     "save_clap",
     "symmetric_infonce",
     "temporal_contrastive_loss",

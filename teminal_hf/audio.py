@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
+
+from teminal_hf import resampling
 
 Waveform = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> W
     if not np.isfinite(waveform).all():
         raise BadClipError("holds NaN or infinite samples")
     waveform = np.asarray(waveform, dtype=np.float32)
-    return waveform if rate == sampling_rate else soxr.resample(waveform, rate, sampling_rate)
+    return waveform if rate == sampling_rate else resampling.resample(waveform, rate, sampling_rate)
 
 
 def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:

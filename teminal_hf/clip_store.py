@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from teminal_hf.audio import BadClipError, Waveform, trim_bounds
 from teminal_hf.cache import digest, entry_folder, written_whole
+from teminal_hf.resampling import resampler
 
-# Clips are decoded anew when the decoder or the resampler is another one. The first number is to be raised when what
-# we do with their output, or what we store of it, changes.
-FORMAT = (1, soundfile.__libsndfile_version__, soxr.__libsoxr_version__)
+# Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
+# do with their output, or what we store of it, changes.
+FORMAT = (1, soundfile.__libsndfile_version__)
 SAMPLES, INDEX = "samples.int16", "index.json"
 MAX_THREADS = 8  # each holds a clip or two in memory
 
@@ -84,14 +84,15 @@ def open_store(what: str, origins: Sequence[str], sampling_rate: int, read: Call
 
     Args:
         what: says to a person which clips they are.
-        origins: of each clip, what its sound depends on; with the rate they are the entry's key.
+        origins: of each clip, what its sound depends on; with the rate and the resampler they are the entry's key.
         sampling_rate: Hz.
         read: clip number -> waveform at `sampling_rate`, or a `BadClipError`; called by several threads.
 
     Raises:
         OSError: the disk is full; the message says what to do.
     """
-    folder = entry_folder("clips", digest(FORMAT, sampling_rate, list(origins)), what)
+    by = resampler()
+    folder = entry_folder("clips", digest(FORMAT, by, sampling_rate, list(origins)), f"{what} ({by})")
     if not _is_whole(folder):
         _write(folder, len(origins), sampling_rate, read)
     return ClipStore(folder)
@@ -130,7 +131,7 @@ def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Wavef
 
 
 def _in_order(read: Callable[[int], _Decoded], n: int) -> Iterator[_Decoded]:
-    """`read` of 0 to n - 1 by several threads (soundfile and soxr let others run), never far ahead of the writing."""
+    """`read` of 0 to n - 1 by several threads (decoding lets others run), never far ahead of the writing."""
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     ahead: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(threads) as pool:

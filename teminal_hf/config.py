@@ -1,5 +1,6 @@
 """What a recipe can be told: a YAML file gives defaults, flags override, unknown keys fail."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from teminal_hf.sources import SOUND_BANK, ClipTable, load_clips
 from teminal_hf.stages import StagePolicy
 from teminal_hf.tasks import ZSTE_TASKS
 from teminal_hf.towers import Cut
-from teminal_hf.trainer import TeminalConfig
+from teminal_hf.training_config import TeminalConfig
 
 
 def _field(help: str, default: Any) -> Any:
@@ -33,7 +34,9 @@ class DataArguments:
     audio_column: str = _field("audio column of a data set", "audio")
     label_column: str = _field("label column of a data set", "category")
     fold_column: str | None = _field("fold column of a data set, if it has one", "fold")
-    text_column: str = _field("caption column, for plain pairs", "text")
+    text_column: str = _field("caption column, of plain pairs and of pairs mixed in", "text")
+    pairs: str | None = _field("your own audio-caption pairs, to mix into stage B: a Hub or local data set", None)
+    pairs_audio_column: str = _field("audio column of these pairs", "audio")
     clips_per_class: int = _field("clips per class and fold of the sound bank", 12)
     train_folds: list[int] | None = _field("default: all but the last two", None)
     validation_folds: list[int] | None = _field("default: the last but one", None)
@@ -48,6 +51,14 @@ class DataArguments:
     def place(self) -> str:
         """Where the clips come from, in one word."""
         return self.data_dir or self.source or SOUND_BANK
+
+    @property
+    def licence(self) -> str | None:
+        """Of the clips, where it is known: an ESC-50 folder's or copy's, and the sound bank's."""
+        if self.place == SOUND_BANK:
+            return None if self.pairs else "apache-2.0"
+        is_esc50 = self.source is None or re.search(r"esc-?50", self.source, re.IGNORECASE)
+        return "cc-by-nc-3.0" if is_esc50 else None
 
     def clips(self) -> ClipTable:
         return load_clips(
@@ -146,7 +157,7 @@ def parse(argv: Sequence[str], defaults: Path) -> Config:
     given = {k: v for k, v in {**asdict(data), **asdict(run)}.items() if v != base[k]}
     plain = training.to_dict()  # enums as their values
     given |= {k: plain[k] for k in (*values, *_flags(arguments)) if k in plain and k not in base}
-    for place in ("output_dir", "resume"):  # of this run; the rest runs it again
+    for place in ("output_dir", "resume", "hub_token"):  # of this run, or a secret; the rest runs it again
         given.pop(place, None)
     return Config(data, run, training, given)
 

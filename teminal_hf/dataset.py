@@ -6,19 +6,18 @@ the builder is found through the hook of `hooks.py`.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import datasets
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Split, Value
 
-from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, Renderer, RenderSettings, plan, render_row
+from teminal_hf.pairs import Renderer, RenderSettings, plan
+from teminal_hf.rendering import with_audio
 from teminal_hf.sources import ClipTable, load_clips
 from teminal_hf.tasks import plan_zste
 
 STAGES = ("stage_a", "stage_b", "zste")
-VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS)}
 SPLITS = {"train": Split.TRAIN, "validation": Split.VALIDATION, "test": Split.TEST}
 
 _GROUP = {"group_id": Value("int64"), "seed": Value("int64")} | {
@@ -36,7 +35,6 @@ _CAPTIONS = {
     ),
 }
 MAX_SHARDS = 16  # of a stream, for the workers and processes that read it
-_NEEDED = {"group_id", "seed", "clip_a", "clip_b", "double_view", "views"}  # to render
 MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for stage, names in _CAPTIONS.items()} | {
     "zste": Features(
         _GROUP
@@ -44,7 +42,6 @@ MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for st
         | {"candidates": List(Value("string")), "references": List(Value("int64"))}
     )
 }
-_SOUND = {"array": List(Value("float32")), "sampling_rate": Value("int64")}
 
 
 @dataclass
@@ -140,16 +137,10 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
             yield from ((row["group_id"], row) for row in plan(c.name, clips, stop, c.seed, start=start))
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Dataset | DatasetDict:
-        manifest = super().as_dataset(*args, **kwargs)
-        return manifest.with_transform(partial(_render_columns, self._renderer(), self.config.name))
+        return with_audio(super().as_dataset(*args, **kwargs), self.config.name, self._renderer())
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> IterableDataset | IterableDatasetDict:
-        stream = super().as_streaming_dataset(*args, **kwargs)
-        features = self.info.features | _rendered_features(self.config.name)
-        render = partial(_render_row, self._renderer(), self.config.name)
-        if isinstance(stream, IterableDatasetDict):
-            return IterableDatasetDict({k: v.map(render, features=Features(features)) for k, v in stream.items()})
-        return stream.map(render, features=Features(features))
+        return with_audio(super().as_streaming_dataset(*args, **kwargs), self.config.name, self._renderer())
 
     def _renderer(self) -> Renderer:
         c = self.config
@@ -191,27 +182,3 @@ def split_folds(
             f"test {list(test)}; name fewer of them"
         )
     return {name: folds for name, folds in chosen.items() if folds}
-
-
-def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str, Any]:
-    if stage == "zste":
-        return row | {"audio": render_item(renderer, row)}
-    return row | render_row(renderer, row, VIEWS[stage])
-
-
-def render_item(renderer: Renderer, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The recordings of a ZSTE item: one, or two for task G."""
-    sounds = renderer.sounds(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], row["views"])
-    return [{"array": sounds[view], "sampling_rate": renderer.settings.sampling_rate} for view in row["views"]]
-
-
-def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    names = list(columns)
-    if not (set(MANIFEST[stage]) & _NEEDED <= set(names) and columns["seed"]):
-        return columns  # a few columns, asked for by name, or no row at all
-    rows = [_render_row(renderer, stage, dict(zip(names, v, strict=True))) for v in zip(*columns.values(), strict=True)]
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _rendered_features(stage: str) -> dict[str, Any]:
-    return {"audio": List(_SOUND)} if stage == "zste" else {view: _SOUND for view in VIEWS[stage]}

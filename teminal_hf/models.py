@@ -5,6 +5,7 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import AutoConfig, ClapModel, ClapProcessor
 
+from teminal_hf.offline import saying_what_to_fetch
 from teminal_hf.stages import merged
 from teminal_hf.tokens import forget_truncation
 from teminal_hf.towers import detach_split_forward, plain_clap
@@ -23,13 +24,15 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         OSError: nothing there, no safetensors file, or not downloaded yet while offline.
     """
     place = Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
-    kind = AutoConfig.from_pretrained(place).model_type
+    with saying_what_to_fetch(str(place), f"hf download {name}"):
+        kind = AutoConfig.from_pretrained(place).model_type
     if kind != "clap":
         raise ValueError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
-    # Safetensors only: the alternative is a pickle, which runs code when it is read.
-    model = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32")
+    with saying_what_to_fetch(str(place), f"hf download {name}"):
+        # Safetensors only: the alternative is a pickle, which runs code when it is read.
+        model = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32")
+        processor = ClapProcessor.from_pretrained(place)
     plain_clap(model)
-    processor = ClapProcessor.from_pretrained(place)
     processor.feature_extractor.padding = "pad"
     forget_truncation(processor)
     return model.eval(), processor

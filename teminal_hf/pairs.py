@@ -213,9 +213,10 @@ def view_meanings(row: Mapping[str, Any], view: str) -> list[str]:
     """Keys of what the view says. The first is its own meaning; the others are captions that hold of its audio as
     well and so are no negatives for it (a double holding X against "the sound of X").
 
-    A row without labels (a user's own audio-caption pairs) means what its caption says, letter case and spacing apart.
+    A user's own audio-caption pair (the view `pair`, or a row without labels) means what its caption says, letter case
+    and spacing apart.
     """
-    if "label_a" not in row:
+    if view == "pair" or "label_a" not in row:
         return ["caption\t" + " ".join(row[f"{view}_caption"].lower().split())]
     a, b = row["label_a"], row["label_b"]
     match view:

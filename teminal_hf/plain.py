@@ -9,9 +9,10 @@ from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio import BadClipError, Waveform
+from teminal_hf.audio_cells import read_audio_value, row_origins, undecoded
 from teminal_hf.cache import digest
 from teminal_hf.clip_store import open_store
-from teminal_hf.sources import need_columns, read_audio_value, row_origins, screen, undecoded
+from teminal_hf.sources import need_columns, screen
 
 
 class PlainPairs(Dataset[dict[str, Any]]):

@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
 from torch import nn
-from transformers import ClapProcessor, set_seed
+from transformers import ClapFeatureExtractor, ClapProcessor, set_seed
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from teminal_hf import run_folder
@@ -22,7 +22,11 @@ from teminal_hf.collator import GroupCollator
 from teminal_hf.config import Config, DataArguments, parse
 from teminal_hf.evaluation import ZsteEvaluator, embed_text, warn_if_collapsed
 from teminal_hf.frozen_prefix import announce
+from teminal_hf.hub import make_repo, push_run
+from teminal_hf.mixing import WithPairs
+from teminal_hf.model_card import write_card
 from teminal_hf.models import load_clap, save_clap
+from teminal_hf.offline import fetching_data, saying_what_to_fetch
 from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
 from teminal_hf.plain import PlainPairs
 from teminal_hf.prefix_cache import CachedGroups, Rows, collate_cached
@@ -30,7 +34,8 @@ from teminal_hf.report import compare, format_table, plot, to_json
 from teminal_hf.sources import ClipTable
 from teminal_hf.stages import Trainable, apply_stage
 from teminal_hf.towers import attach_split_forward
-from teminal_hf.trainer import TeminalConfig, TeminalTrainer, check_training
+from teminal_hf.trainer import TeminalTrainer
+from teminal_hf.training_config import TeminalConfig, check_training
 
 logger = logging.getLogger("teminal_hf")
 
@@ -57,10 +62,18 @@ def post_train(stage: str, config: Config) -> Path:
     args, run = config.training, config.run
     policy = run.policy()
     run_folder.check_folder(stage, args.output_dir or None, run.resume)
-    _check_views(stage, args)
+    if config.data.pairs and stage == "stage_b" and "pair" not in args.views:
+        args.views.append("pair")
+    _check_views(stage, args, config.data)
+    if args.push_to_hub and not args.hub_model_id:
+        raise ValueError("push_to_hub needs a name: --hub_model_id USER/NAME, or NAME in your own namespace")
     check_training(args)
     main_process = args.process_index == 0
     set_seed(args.seed)
+    if args.push_to_hub and main_process:  # a missing login shows now, not after the training
+        args.hub_model_id = make_repo(
+            str(args.hub_model_id), "model", private=args.hub_private_repo, token=args.hub_token
+        )
 
     clips = None if stage == "plain_pairs" else config.data.clips()
     start = _starting_point(stage, config, clips)
@@ -109,7 +122,17 @@ def post_train(stage: str, config: Config) -> Path:
     run_folder.write_record(folder, train_seconds=round(seconds, 1), steps=trainer.state.global_step, complete=True)
     if final is not None:
         _report(stage, config, folder, plain, final)
+    write_card(folder, args.hub_model_id or folder.name)
     logger.info("saved in %s", folder)
+    if args.push_to_hub:
+        address = push_run(
+            folder,
+            str(args.hub_model_id),
+            private=args.hub_private_repo,
+            token=args.hub_token,
+            revision=args.hub_revision,
+        )
+        logger.info("pushed to %s", address)
     return folder
 
 
@@ -135,11 +158,16 @@ def _through_prefix(
         return [None if cached is None else cached.fill(args.dataloader_num_workers) for cached in groups]
 
 
-def _check_views(stage: str, args: TeminalConfig) -> None:
-    wanted = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS), "plain_pairs": ("forward",)}[stage]
+def _check_views(stage: str, args: TeminalConfig, data: DataArguments) -> None:
+    of_stage_b = (*STAGE_A_VIEWS, *STAGE_B_VIEWS, "pair")
+    wanted = {"stage_a": STAGE_A_VIEWS, "stage_b": of_stage_b, "plain_pairs": ("forward",)}[stage]
+    if data.pairs and stage != "stage_b":
+        raise ValueError(f"pairs are mixed into stage B, not into {stage}; pairs alone are the recipe plain_pairs")
     wrong = [view for view in args.views if view not in wanted]
     if wrong:
         raise ValueError(f"{stage} has no view {', '.join(wrong)}; choose of {', '.join(wanted)}")
+    if ("pair" in args.views) != bool(data.pairs):
+        raise ValueError("the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair")
     if args.plain_share and stage != "stage_b":
         raise ValueError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
 
@@ -181,7 +209,10 @@ def _data(stage: str, config: Config, clips: ClipTable | None, processor: ClapPr
     if clips is None:
         if config.training.eval_strategy != IntervalStrategy.NO:
             raise ValueError("plain pairs have no validation split; set eval_strategy to no")
-        return _Data(PlainPairs(_load_pairs(data), data.audio_column, data.text_column, extractor))
+        if data.source is None and data.data_dir is None:
+            raise ValueError("plain pairs need --source: a Hub or local data set with an audio and a text column")
+        pairs = _load_pairs(data.source or "audiofolder", data.data_dir)
+        return _Data(PlainPairs(pairs, data.audio_column, data.text_column, extractor))
     folds = data.folds(clips)
     chosen_clips = clips.in_folds(fold for chosen in folds.values() for fold in chosen)
     with PartialState().local_main_process_first():  # the others read what it has decoded
@@ -190,22 +221,38 @@ def _data(stage: str, config: Config, clips: ClipTable | None, processor: ClapPr
     window = extractor.nb_max_samples / extractor.sampling_rate
     renderer = Renderer(usable, RenderSettings(extractor.sampling_rate, window, data.gap, data.crossfade))
 
+    validates = config.training.eval_strategy != IntervalStrategy.NO
+    if validates and "validation" not in tables:
+        raise ValueError(f"eval_strategy needs validation folds, and there are none (folds: {folds}); set it to no")
+    views = [view for view in config.training.views if view != "pair"]
+
     def groups(split: str, n_groups: int) -> GroupDataset:
         rows = list(plan(stage, tables[split], n_groups, data.groups_seed, data.connectives))
-        return GroupDataset(rows, renderer, config.training.views)
+        return GroupDataset(rows, renderer, views)
 
-    train, test = groups("train", data.n_groups), tables.get("test")
-    if config.training.eval_strategy == IntervalStrategy.NO:
-        return _Data(train, test_clips=test, folds=folds)
-    if "validation" not in tables:
-        raise ValueError(f"eval_strategy needs validation folds, and there are none (folds: {folds}); set it to no")
-    return _Data(train, groups("validation", max(2, data.n_groups // 8)), tables["validation"], test, folds)
+    rows = {"train": groups("train", data.n_groups)}
+    if validates:
+        rows["validation"] = groups("validation", max(2, data.n_groups // 8))
+    mixed = _with_pairs(data, rows, extractor) if data.pairs else rows
+    judged = tables["validation"] if validates else None
+    return _Data(mixed["train"], mixed.get("validation"), judged, tables.get("test"), folds)
 
 
-def _load_pairs(data: DataArguments) -> Dataset:
-    if data.source is None and data.data_dir is None:
-        raise ValueError("plain pairs need --source: a Hub or local data set with an audio and a text column")
-    splits = load_dataset(data.source or "audiofolder", data_dir=data.data_dir)
+def _with_pairs(
+    data: DataArguments, groups: Mapping[str, GroupDataset], extractor: ClapFeatureExtractor
+) -> dict[str, WithPairs]:
+    """The user's own pairs dealt out to the groups; an eighth of them is kept for validation, where there is one."""
+    own = {"train": _load_pairs(str(data.pairs))}
+    if "validation" in groups:
+        parts = own["train"].train_test_split(test_size=1 / 8, seed=data.groups_seed)
+        own = {"train": parts["train"], "validation": parts["test"]}
+    pairs = {k: PlainPairs(v, data.pairs_audio_column, data.text_column, extractor) for k, v in own.items()}
+    return {split: WithPairs(rows, pairs[split], data.groups_seed) for split, rows in groups.items()}
+
+
+def _load_pairs(source: str, data_dir: str | None = None) -> Dataset:
+    with saying_what_to_fetch(source, fetching_data(source)):
+        splits = load_dataset(source, data_dir=data_dir)
     if "train" not in splits:
         raise ValueError(f"the data set has no train split; it has {', '.join(splits)}")
     return splits["train"]
@@ -241,8 +288,19 @@ def _facts(
         "trained_tensors": list(trainable.names),
         "processes": config.training.world_size,
         "threads": torch.get_num_threads(),
+        "settings": config.given,
+        "licence": config.data.licence if stage != "plain_pairs" else None,
+        "history": _history(start),
         "complete": False,
     }
+
+
+def _history(start: str) -> list[dict[str, Any]]:
+    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written."""
+    before = run_folder.read_record(start)
+    kept = ("stage", "source", "folds", "seed", "trained", "trained_tensors", "steps", "train_seconds", "settings")
+    facts = {name: before[name] for name in (*kept, "licence") if name in before}
+    return [*before.get("history", ()), facts] if before else []
 
 
 def _report(stage: str, config: Config, folder: Path, model: nn.Module, evaluator: ZsteEvaluator) -> None:

@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
 from tqdm.auto import tqdm
 
 from teminal_hf import soundbank, soundbank_voices
 from teminal_hf.audio import BadClipError, Waveform, decode, resample, trim_silence
+from teminal_hf.audio_cells import file_state, read_audio_value, row_origins, undecoded
 from teminal_hf.cache import code_id
 from teminal_hf.clip_store import ClipStore, open_store
+from teminal_hf.offline import fetching_data, saying_what_to_fetch
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,9 @@ class ClipTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._position
 
     @property
     def classes(self) -> list[str]:
@@ -130,7 +134,7 @@ class ClipTable:
             ValueError: more than 5 % of the clips are bad, or a class is left with a single clip.
             OSError: the disk is full.
         """
-        stored = self if self._stored_at(sampling_rate) else self._stored(sampling_rate)
+        stored = self.decoded(sampling_rate)
         good = stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
         for label, count in sorted(Counter(good.labels).items()):
             if count < 2:
@@ -138,6 +142,10 @@ class ClipTable:
         if len(good.classes) < 2:
             raise ValueError(f"pairs need two classes; the source has {good.classes}")
         return good
+
+    def decoded(self, sampling_rate: int) -> "ClipTable":
+        """This table, reading from clip stores as a `usable` one does; bad clips stay in it and raise when read."""
+        return self if self._stored_at(sampling_rate) else self._stored(sampling_rate)
 
     def _stored_at(self, sampling_rate: int) -> bool:
         return bool(self.places) and self.places[0][0].sampling_rate == sampling_rate
@@ -237,13 +245,8 @@ def esc50_folder(data_dir: str | Path) -> ClipTable:
         )
     ids = [Path(row["filename"]).stem for row in rows]
     labels, folds = [row["category"] for row in rows], _fold_numbers((row["fold"] for row in rows), str(table))
-    origins = [_file_state(path) for path in paths]
+    origins = [file_state(path) for path in paths]
     return _table(ids, labels, folds, origins, partial(_read_path, [str(path) for path in paths]))
-
-
-def _file_state(path: Path) -> str:
-    state = path.stat()
-    return f"{path.resolve()} ({state.st_size} bytes of {state.st_mtime_ns})"
 
 
 def _fold_numbers(values: Iterable[Any], where: str) -> list[int]:
@@ -270,6 +273,9 @@ def from_dataset(
     the fold column (or with `fold_column=None`) each class is dealt into five folds in a fixed order; recordings cut
     from one source may then land in different folds.
 
+    Where a column `filename` names every row differently, its stems are the clips' ids, as they are for an ESC-50
+    folder: a manifest made from one fits a data set of the same files. Otherwise rows are numbered.
+
     Raises:
         ValueError: a column is missing; the message lists those present.
     """
@@ -292,36 +298,17 @@ def from_dataset(
         for label in labels:
             folds.append(seen[label] % N_FOLDS + 1)
             seen[label] += 1
-    ids = [f"{i:06d}" for i in range(len(dataset))]
     audio = dataset.select_columns([audio_column])
-    return _table(ids, labels, folds, row_origins(audio, audio_column), partial(_read_row, audio, audio_column))
+    origins = row_origins(audio, audio_column)
+    return _table(_clip_ids(dataset), labels, folds, origins, partial(_read_row, audio, audio_column))
 
 
-def row_origins(audio: Dataset, column: str) -> list[str]:
-    """The fingerprint of the data set stands for what is in it, the state of a file for what a bare path leads to."""
-    cells = audio.with_format(None).flatten()  # with a format kept from before, `datasets` 5.2 loses the new columns
-    paths = cells[f"{column}.path"][:] if f"{column}.path" in cells.column_names else [None] * len(audio)
-    files = [_file_state(Path(path)) if path and Path(path).is_file() else "" for path in paths]
-    return [f"data set {audio._fingerprint} column {column} row {row} {file}" for row, file in enumerate(files)]
-
-
-def undecoded(dataset: Dataset, column: str) -> Dataset:
-    """The data set with the audio `column` as it is stored, for `read_audio_value`: decoding is ours, `datasets` would
-    need torchcodec and ffmpeg (huggingface/datasets#7707)."""
-    is_audio = isinstance(dataset.features[column], Audio)
-    return dataset.cast_column(column, Audio(decode=False)) if is_audio else dataset
-
-
-def read_audio_value(value: Any, sampling_rate: int) -> Waveform:
-    """An audio cell of a data set, `{"bytes", "path"}` or `{"array", "sampling_rate"}`, as a mono waveform."""
-    if not isinstance(value, dict):
-        raise BadClipError(f"has no audio: the cell is a {type(value).__name__}")
-    if value.get("array") is not None:
-        array = np.asarray(value["array"], dtype=np.float32)
-        return resample(array if array.ndim == 1 else array.mean(axis=0), value["sampling_rate"], sampling_rate)
-    if value.get("bytes") is None and value.get("path") is None:
-        raise BadClipError(f"has no audio: the cell holds {sorted(value)}, all empty")
-    return decode(value["bytes"] if value.get("bytes") is not None else value["path"], sampling_rate)
+def _clip_ids(dataset: Dataset) -> list[str]:
+    if dataset.features.get("filename") == Value("string"):
+        stems = [Path(name or "").stem for name in dataset["filename"][:]]
+        if all(stems) and len(set(stems)) == len(stems):
+            return stems
+    return [f"{i:06d}" for i in range(len(dataset))]
 
 
 def _read_row(dataset: Dataset, column: str, row: int, sampling_rate: int) -> Waveform:
@@ -344,9 +331,9 @@ def load_clips(
         return esc50_folder(data_dir)
     if source in (None, SOUND_BANK):
         return sound_bank(clips_per_class)
-    return from_dataset(
-        load_dataset(source), audio_column=audio_column, label_column=label_column, fold_column=fold_column
-    )
+    with saying_what_to_fetch(str(source), fetching_data(str(source))):
+        dataset = load_dataset(source)
+    return from_dataset(dataset, audio_column=audio_column, label_column=label_column, fold_column=fold_column)
 
 
 def need_columns(wanted: set[str], present: Iterable[str], where: str) -> None:

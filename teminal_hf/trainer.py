@@ -1,109 +1,38 @@
 """`TeminalTrainer`: a `transformers.Trainer` whose loss contrasts the views of a batch of groups."""
 
+import copy
 import itertools
 import logging
 import math
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, has_length
+from transformers import ClapProcessor, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy, has_length
 
 from teminal_hf.collator import GroupCollator, false_negatives
+from teminal_hf.gathering import alone, gathered
+from teminal_hf.hub import CHECKPOINT_FILES, push_folder
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
+from teminal_hf.models import save_clap
 from teminal_hf.pairs import STAGE_B_VIEWS
 from teminal_hf.stages import Trainable, frozen_modules
 from teminal_hf.towers import plain_clap
+from teminal_hf.training_config import ALPHAS, TeminalConfig, check_training
 
 logger = logging.getLogger(__name__)
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
-
-
-_ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
-
-
-@dataclass
-class TeminalConfig(TrainingArguments):
-    """`TrainingArguments` and the weights of the loss (see `temporal_contrastive_loss`).
-
-    Args:
-        views: of each group, in this order: `forward`, `reversed`, `overlay` for stage B, `single`, `double` for stage
-            A, `forward` alone for plain audio-caption pairs. `single` may join stage B as rehearsal of single sounds.
-        rehearsal: weight of the loss over `single` views beside the temporal loss.
-        retention: weight of keeping the `single` views' embeddings where the model started: the mean over both towers
-            of 1 - cosine to the embeddings of the starting checkpoint, which must be given as `reference`.
-        plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
-            signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
-            order of the sounds, gets it going, and "Y after X" is then learned fast.
-        mini_batch_groups: hold the activations of so many groups at once, and embed the batch in chunks, each a second
-            time for its gradients (what GradCache does, arXiv 2101.06983): loss and gradients of the whole batch in the
-            memory of a chunk, for one more forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no
-            substitute: it adds up the losses of small batches, each with its few negatives.
-    """
-
-    views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
-    alpha_same_time: float = field(default=1.0, metadata={"help": "weight of a sample's own time-reversed view"})
-    alpha_cross_time: float = field(default=1.0, metadata={"help": "weight of other samples' time-reversed views"})
-    alpha_same_overlap: float = field(default=1.0, metadata={"help": "weight of a sample's own overlaid view"})
-    alpha_cross_overlap: float = field(default=1.0, metadata={"help": "weight of other samples' overlaid views"})
-    beta: float = field(default=1.0, metadata={"help": "weight of the reversed and overlay rows"})
-    rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
-
-    retention: float = field(default=0.0, metadata={"help": "weight of keeping single sounds' embeddings as they were"})
-    plain_share: float = field(
-        default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
-    )
-    mini_batch_groups: int = field(
-        default=0, metadata={"help": "groups whose activations are held at once (0: the whole batch)"}
-    )
-
-    def __post_init__(self) -> None:
-        # Otherwise transformers refuses bf16 where there is no accelerator, unless told what is plain to see.
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        super().__post_init__()
-        self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
-        if self.ddp_find_unused_parameters is None:
-            # The scale is used outside forward: a search for unused parameters would miss it. There are none.
-            self.ddp_find_unused_parameters = False
-        self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
-        self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
-        if self.retention and "single" not in self.views:
-            raise ValueError(f"retention is about single views, and views are {self.views}; add single, or set it to 0")
-        for name in (*_ALPHAS, "beta", "rehearsal", "retention", "mini_batch_groups"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
-        if not 0 <= self.plain_share <= 1:
-            raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")
-        if len(set(self.views)) < len(self.views):
-            raise ValueError(f"views must differ, got {self.views}")
-        unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double"}
-        if unknown or not self.views:
-            raise ValueError(
-                f"unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double"
-                if unknown
-                else "views is empty; name at least one, such as forward"
-            )
-
-
-def check_training(args: TeminalConfig) -> None:
-    """Raise a ValueError for what would be wrong in every step of a training."""
-    if args.per_device_train_batch_size * args.world_size < 2:
-        raise ValueError(
-            "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 or "
-            "more (tens are usual)"
-        )
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"{args.n_gpu} GPUs in one process would split a batch across its views; start one process a GPU with "
-            "`accelerate launch --num_processes`, or show one by CUDA_VISIBLE_DEVICES=0"
-        )
 
 
 class TeminalTrainer(Trainer):
@@ -141,6 +70,7 @@ class TeminalTrainer(Trainer):
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
         self._frozen = frozen_modules(self.model)
+        self._pusher, self._pushes = ThreadPoolExecutor(max_workers=1), list[Future[str]]()
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
         if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
@@ -197,7 +127,7 @@ class TeminalTrainer(Trainer):
     ) -> dict[str, Tensor]:
         """Named losses of a batch in view blocks: (K*N, D) embeddings and (K*N, m) meanings."""
         views, args = list(self.args.views), self.args
-        share = _gathered if gather and self.args.world_size > 1 else _alone
+        share = gathered if gather and self.args.world_size > 1 else alone
         audio, text, means = (
             dict(zip(views, share(tensor, len(views)), strict=True)) for tensor in (audio_embeds, text_embeds, meanings)
         )
@@ -209,10 +139,10 @@ class TeminalTrainer(Trainer):
                 {view: audio[view] for view in temporal},
                 {view: text[view] for view in temporal},
                 scale,
-                **{name: getattr(args, name) for name in (*_ALPHAS, "beta")},
+                **{name: getattr(args, name) for name in (*ALPHAS, "beta")},
                 false_negatives=false_negatives(torch.cat([means[view] for view in temporal])),
             )
-        others = [view for view in views if view not in temporal]
+        others = [view for view in views if view not in (*temporal, "pair")]
         if others:
             plain = symmetric_infonce(
                 torch.cat([audio[view] for view in others]),
@@ -225,6 +155,10 @@ class TeminalTrainer(Trainer):
                 losses["loss"] = losses["loss"] + args.rehearsal * plain["loss"]
             else:
                 losses = plain
+        if "pair" in views:  # among themselves: what else their captions may hold of is not known
+            own = symmetric_infonce(audio["pair"], text["pair"], scale, false_negatives=false_negatives(means["pair"]))
+            losses["pairs"] = own["loss"]
+            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * own["loss"]
         return losses
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -271,6 +205,62 @@ class TeminalTrainer(Trainer):
         self._parts.clear()
         return seconds
 
+    def push_to_hub(  # type: ignore[override]  # an address is all that is known of several pushes
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> str | None:
+        """Push the plain checkpoint and its processor, in one commit; returns the repository's address (on the main
+        process, and if `blocking`).
+
+        `Trainer`'s own would upload the output folder with `training_args.bin`, a pickle.
+
+        Raises:
+            PushError: as `hub.push_folder`.
+        """
+        if not self.is_world_process_zero():
+            return None
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        job = self._push(str(commit_message), "", token, revision)
+        return job.result() if blocking else None
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """At every save, in the background: the weights so far, at the root or (`all_checkpoints`) in a folder beside."""
+        strategy, busy = self.args.hub_strategy, any(not job.done() for job in self._pushes)
+        if not self.is_world_process_zero() or strategy == HubStrategy.END or (busy and not self.args.hub_always_push):
+            return
+        step = f"step {self.state.global_step}"
+        within = Path(checkpoint_folder).name if strategy == HubStrategy.ALL_CHECKPOINTS else ""
+        self._push(f"Training in progress, {step}", within).add_done_callback(partial(_warn_if_failed, step))
+
+    def _finish_current_push(self) -> None:
+        wait(self._pushes)
+
+    def _push(self, message: str, within: str, token: str | None = None, revision: str | None = None) -> Future[str]:
+        """The weights as they are now, pushed one after the other by one thread."""
+        assert isinstance(self.processing_class, ClapProcessor), "a checkpoint is pushed with its ClapProcessor"
+        staged = tempfile.mkdtemp(prefix="push-", dir=self.args.output_dir)
+        save_clap(copy.deepcopy(self.accelerator.unwrap_model(self.model)), self.processing_class, staged)
+        job = self._pusher.submit(
+            _push_and_remove,
+            staged,
+            str(self.hub_model_id),
+            "model",
+            CHECKPOINT_FILES,
+            retry="trainer.push_to_hub()",
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+            message=message,
+            within=within,
+        )
+        self._pushes.append(job)
+        return job
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `Trainer`, with ZSTE's figures beside `eval_loss`, where callbacks and the best checkpoint look."""
         output = super().evaluation_loop(*args, **kwargs)
@@ -314,31 +304,16 @@ def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor
     return chosen
 
 
-def _alone(tensor: Tensor, n_views: int) -> list[Tensor]:
-    return list(tensor.chunk(n_views))
+def _push_and_remove(staged: str, *args: Any, **kwargs: Any) -> str:
+    try:
+        return push_folder(staged, *args, **kwargs)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
-def _gathered(tensor: Tensor, n_views: int) -> list[Tensor]:
-    """Each view's block from all processes, in rank order. Gradients flow back to the process that owns the rows:
-    every process then minimises the same global loss, its gradient is world_size times its share, and DDP's mean over
-    processes makes it exact."""
-    return [_Gather.apply(block) for block in tensor.chunk(n_views)]
-
-
-class _Gather(torch.autograd.Function):
-    """All processes' rows (n, D) -> (world * n, D); the gradient of a row is summed over the processes that used it."""
-
-    @staticmethod
-    def forward(ctx: Any, block: Tensor) -> Tensor:
-        blocks = [torch.empty_like(block) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(blocks, block.contiguous())
-        return torch.cat(blocks)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
-        torch.distributed.all_reduce(gradient)
-        return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+def _warn_if_failed(step: str, job: Future[str]) -> None:
+    if error := job.exception():
+        logger.warning("the checkpoint of %s was not pushed, training goes on: %s", step, error)
 
 
 def _duration(seconds: float) -> str:

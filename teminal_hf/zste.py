@@ -23,7 +23,7 @@ TASKS: tuple[str, ...] = (
 )  # fmt: skip
 TEMPORAL_TASKS = ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B")
 ORDER_TASKS = ("3O", "5A", "8", "G")
-_TWO_RIGHT = ("2A", "2B", "2C", "2D", "5A", "5B", "G")
+TWO_RIGHT = ("2A", "2B", "2C", "2D", "5A", "5B", "G")
 _CANDIDATES = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 4}  # the other tasks take any number
 _Z95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
 
@@ -33,7 +33,7 @@ sounds: which sounds there are, whether they overlap, and which comes first. Its
 so it fits any model that scores audio against text.
 """
 
-_CITATION = """\
+CITATION = """\
 @article{sinha2024teminal,
   title   = {Enhancing Audio-Language Models through Self-Supervised Post-Training with Text-Audio Pairs},
   author  = {Sinha, Anshuman and Migozzi, Camille and Rey, Aubin and Zhang, Chao},
@@ -221,7 +221,7 @@ def _checked(
         bad = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ValueError(f"{where}: score {bad} is {scores[bad]}; every score must be finite")
     indices = np.asarray(reference)
-    n_right = 2 if task in _TWO_RIGHT else 1
+    n_right = 2 if task in TWO_RIGHT else 1
     if indices.shape != (n_right,) or indices.dtype.kind not in "iu":
         raise ValueError(
             f"{where}: expected a list of {n_right} integer right {'index' if n_right == 1 else 'indices'}, "
@@ -239,7 +239,7 @@ def _check_number_of_scores(n: int, task: str, where: str) -> None:
         valid, expected = n >= 4 and n % 2 == 0, "2C scores, 'first' then 'second' block, with C at least 2"
     else:
         # As many candidates as right ones would always be right.
-        least = 3 if task in _TWO_RIGHT else 2
+        least = 3 if task in TWO_RIGHT else 2
         valid, expected = n >= least, f"at least {least} scores"
     if not valid:
         raise ValueError(f"{where}: expected {expected}, found {n}")
@@ -265,7 +265,7 @@ class ZSTE(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
             features=datasets.Features(
                 {

@@ -9,7 +9,7 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -24,6 +24,23 @@ os.environ |= {"HF_HOME": _CACHE, "HF_DATASETS_CACHE": f"{_CACHE}/datasets", "HF
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle threads that spin make every step of a busy machine slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate-golden", action="store_true", help="write the expected cards anew; read the diff")
+
+
+@pytest.fixture
+def regenerate_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--regenerate-golden"))
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test that needs what is not installed, and say so; with TEMINAL_REQUIRE_ALL=1, as in CI, fail."""
+    if os.environ.get("TEMINAL_REQUIRE_ALL") == "1":
+        pytest.fail(what)
+    pytest.skip(what)
+
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -16,7 +16,7 @@ from conftest import table, tone
 from datasets import Audio, Dataset
 from torch.utils.data import DataLoader
 
-from teminal_hf import clip_store, sources
+from teminal_hf import audio_cells, clip_store, sources
 from teminal_hf.audio import decode, trim_silence
 from teminal_hf.cache import cache_root
 from teminal_hf.sources import ClipTable, esc50_folder, from_dataset, sound_bank
@@ -41,7 +41,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).stem)
         return decode(path, rate)
 
-    monkeypatch.setattr(sources, "decode", noted)
+    for module in (sources, audio_cells):
+        monkeypatch.setattr(module, "decode", noted)
     return names
 
 

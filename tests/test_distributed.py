@@ -17,7 +17,8 @@ from tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor
 from teminal_hf.collator import GroupCollator
 from teminal_hf.prefix_cache import CachedGroups, collate_cached
 from teminal_hf.stages import StagePolicy, apply_stage
-from teminal_hf.trainer import TeminalConfig, TeminalTrainer
+from teminal_hf.trainer import TeminalTrainer
+from teminal_hf.training_config import TeminalConfig
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "stage_a": {"views": list(STAGE_A)},

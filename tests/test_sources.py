@@ -14,8 +14,8 @@ import soundfile
 from conftest import ESC50_CLASSES, tone
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
-from teminal_hf import sources
 from teminal_hf.audio import BadClipError, rms
+from teminal_hf.audio_cells import read_audio_value
 from teminal_hf.sources import ClipTable, esc50_folder, from_dataset, load_clips, sound_bank
 
 RATE = 16_000
@@ -225,7 +225,7 @@ def test_paths_stereo_arrays_and_other_column_names(tmp_path: Path) -> None:
     np.testing.assert_allclose(clips.waveform("000000", RATE, trim=False), SOUNDS[0], atol=1e-4)
     assert clips.labels == ("3",)
     stereo = {"array": np.stack([SOUNDS[0], SOUNDS[1]]), "sampling_rate": RATE}  # (channels, samples), as `datasets`
-    np.testing.assert_allclose(sources.read_audio_value(stereo, RATE), (SOUNDS[0] + SOUNDS[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(read_audio_value(stereo, RATE), (SOUNDS[0] + SOUNDS[1]) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"fold_column": None}])

@@ -20,7 +20,8 @@ from transformers import (
 from teminal_hf.captions import BOTH, SINGLE, caption
 from teminal_hf.collator import GroupCollator
 from teminal_hf.stages import StagePolicy, apply_stage
-from teminal_hf.trainer import TeminalConfig, TeminalTrainer
+from teminal_hf.trainer import TeminalTrainer
+from teminal_hf.training_config import TeminalConfig
 
 RATE, SAMPLES = 8_000, 8_000
 LABELS = ("dog", "rain", "clock_tick", "wind", "church_bells", "cow")
@@ -186,12 +187,14 @@ def trainer(
 ) -> TeminalTrainer:
     """A trainer of a fresh tiny model; `options` are the config's or the trainer's."""
     own = {
-        k: options.pop(k) for k in ("zste", "reference", "callbacks", "eval_dataset", "train_dataset") if k in options
+        k: options.pop(k)
+        for k in ("zste", "reference", "callbacks", "eval_dataset", "train_dataset", "processing_class")
+        if k in options
     }
     args = config(folder, **options)
     model, _ = apply_stage(tiny_clap(dropout=dropout), StagePolicy(tuning=tuning))
     collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
-    rows = own.pop("train_dataset", groups(n_groups, args.views))
+    rows = own.pop("train_dataset") if "train_dataset" in own else groups(n_groups, args.views)
     return TeminalTrainer(model, args, data_collator=collator, train_dataset=rows, **own)
 
 

@@ -1,0 +1,1 @@
+../../teminal_hf/zste.py

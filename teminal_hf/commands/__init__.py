@@ -1,0 +1,1 @@
+"""The subcommands of `teminal`, one module each; `register(commands)` adds its parser."""

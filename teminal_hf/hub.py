@@ -1,0 +1,158 @@
+"""Push a folder to the Hub: one commit, safe to repeat, and never a pickle."""
+
+import fnmatch
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+from teminal_hf import run_folder
+from teminal_hf.model_card import CARD, write_card
+
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "*processor_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+RUN_FILES = (*CHECKPOINT_FILES, CARD, "config.yaml", "run.json", "log.json", "zste.json", "zste.png")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+
+
+class PushError(OSError):
+    """A push that failed; everything is still on disk, and the message ends with the command that tries again."""
+
+
+def make_repo(
+    repo_id: str,
+    repo_type: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    space_sdk: str | None = None,
+) -> str:
+    """Make the repository, where it is not there yet, and return its full id ("name" is one in the user's own
+    namespace). Before a long training this tells whether there will be something to push to.
+
+    Raises:
+        PushError: not logged in, no right to write, no connection, or an answer the Hub should not give.
+    """
+    api = HfApi(token=token, library_name="teminal_hf")
+    try:
+        if "/" not in repo_id:
+            repo_id = f"{api.whoami()['name']}/{repo_id}"
+        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    except Exception as error:  # its network errors are of httpx or httpx2, by the version of huggingface_hub
+        raise PushError(f"{repo_id} cannot be pushed to ({_said(error)}). {_advice(error)}") from error
+    return repo_id
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    repo_type: str,
+    files: Sequence[str],
+    *,
+    retry: str,
+    private: bool | None = None,
+    token: str | None = None,
+    space_sdk: str | None = None,
+    revision: str | None = None,
+    message: str = "Upload with teminal_hf",
+    within: str = "",
+) -> str:
+    """Upload those of `files` (patterns, relative to `folder`) that are there, in one commit: all of them or none. The
+    repository is made where it is missing. What is there already, unchanged, is not sent again, and a push that changes
+    nothing makes no commit.
+
+    Args:
+        repo_id: "user/name", or "name" in the user's own namespace.
+        repo_type: "model", "dataset" or "space".
+        retry: the command that repeats the push, for the message of a failure.
+        within: a folder of the repository to put the files in.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        ValueError: the patterns match no file, or a pickle.
+        PushError: as `make_repo`, or the upload failed.
+    """
+    folder = Path(folder)
+    found = sorted({path for pattern in files for path in folder.glob(pattern) if path.is_file()})
+    if not found:
+        raise ValueError(f"{folder} holds nothing to push: none of {', '.join(files)}")
+    pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
+    if pickles:
+        raise ValueError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
+    api = HfApi(token=token, library_name="teminal_hf")
+    names = [f"{within}/{path.relative_to(folder).as_posix()}".lstrip("/") for path in found]
+    try:
+        repo_id = make_repo(repo_id, repo_type, private=private, token=token, space_sdk=space_sdk)
+        # upload_folder may cut a push into several commits, so that a failure would leave half of it.
+        additions = [CommitOperationAdd(name, path) for name, path in zip(names, found, strict=True)]
+        api.create_commit(repo_id, additions, commit_message=message, repo_type=repo_type, revision=revision)
+    except Exception as error:
+        said = str(error) if isinstance(error, PushError) else f"{_said(error)}. {_advice(error)}"
+        raise PushError(
+            f"the push to {repo_id} failed, nothing is lost: {said.strip()} All is in {folder}; try again with: {retry}"
+        ) from error
+    prefix = "" if repo_type == "model" else f"{repo_type}s/"
+    return f"{api.endpoint}/{prefix}{repo_id}"
+
+
+def push_run(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run.
+
+    Raises:
+        ValueError: no finished run, or a processor that would tile short recordings.
+        PushError: as `push_folder`.
+    """
+    folder = Path(folder)
+    if not run_folder.is_complete(folder):
+        raise ValueError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
+    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    if extractor.get("padding") != "pad":
+        raise ValueError(
+            f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
+            'destroys their order; save it with padding="pad" (save_clap does)'
+        )
+    write_card(folder, repo_id)
+    retry = f"teminal push {shlex.quote(str(folder))} --to {repo_id}" + (" --private" if private else "")
+    return push_folder(
+        folder, repo_id, "model", RUN_FILES, retry=retry, private=private, token=token, revision=revision
+    )
+
+
+def _said(error: BaseException) -> str:
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return said if error.__cause__ is None else f"{said}: {_said(error.__cause__)}"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # "Error while uploading", and then why
+        return _advice(error.__cause__)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, LocalTokenNotFoundError) or status == 401:
+        return "Log in first, with a token that may write: hf auth login."
+    if status == 403:
+        return "The token may not write there: make one that may, or choose another name."
+    if status is not None or isinstance(error, ValueError):  # such as a name that no repository can have
+        return ""
+    return "Is there a connection, and is HF_HUB_OFFLINE unset?"

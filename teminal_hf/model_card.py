@@ -1,0 +1,147 @@
+"""The model card of a run: what its run.json, config.yaml and zste.json say, and nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from teminal_hf.cards import render_card
+from teminal_hf.models import CLAP_MINI
+from teminal_hf.report import format_table
+from teminal_hf.run_folder import read_record
+from teminal_hf.zste import CITATION
+
+CARD = "README.md"
+PAPER = "2408.09269"
+DATASET = "teminal/esc50-temporal"
+
+# Said elsewhere on the card, or about this machine and not about the weights.
+_NOT_SETTINGS: tuple[str, ...] = (
+    "model",
+    "start_from",
+    "source",
+    "data_dir",
+    "pairs",
+    "seed",
+    "report_to",
+    "logging_steps",
+    "disable_tqdm",
+)
+_NOT_SETTINGS += ("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision")
+_NOT_SETTINGS += ("train_folds", "validation_folds", "test_folds", "use_cpu", "cache_prefix", "dataloader_num_workers")
+
+
+def write_card(folder: Path, repo_id: str) -> None:
+    """Write `README.md` of the finished run in `folder`, to be pushed to `repo_id`."""
+    (folder / CARD).write_text(model_card(folder, repo_id), encoding="utf-8")
+
+
+def model_card(folder: Path, repo_id: str) -> str:
+    """The card's text.
+
+    Raises:
+        FileNotFoundError: `folder` holds no run.
+    """
+    record = read_record(folder)
+    if not record:
+        raise FileNotFoundError(f"{folder} holds no run: run.json is missing")
+    table = _comparison(folder)
+    stages = [_stage(facts) for facts in (*record.get("history", ()), record)]
+    licence = _licence(stages, record["base"])
+    data = ModelCardData(
+        model_name=repo_id.split("/")[-1],
+        license=licence,
+        license_name="that-of-base-and-data" if licence == "other" else None,
+        library_name="transformers",
+        base_model=None if _is_local(record["base"]) else record["base"],
+        tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
+        eval_results=_eval_results(table, record),
+    )
+    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    return render_card(
+        "model.md.jinja",
+        data,
+        repo_id=repo_id,
+        base=_named(record["base"]),
+        temporal=any(stage["stage"] in ("stage_a", "stage_b") for stage in stages),
+        version=record["versions"]["teminal_hf"],
+        citation=CITATION.strip(),
+        stages=stages,
+        table=format_table(table, "before", "after") if table else "",
+        order=table.get("3O"),
+        retention=table.get("1"),
+        seconds=extractor["max_length_s"],
+        sampling_rate=extractor["sampling_rate"],
+        licence=licence,
+        paper=PAPER,
+    )
+
+
+def _comparison(folder: Path) -> dict[str, Any]:
+    path = folder / "zste.json"
+    return json.loads(path.read_text(encoding="utf-8"))["comparison"] if path.is_file() else {}
+
+
+def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {k: v for k, v in facts.get("settings", {}).items() if k not in _NOT_SETTINGS}
+    return {
+        "name": facts["stage"].replace("_", " "),
+        "stage": facts["stage"],
+        "source": _named(facts["source"]),
+        "pairs": _named(facts["settings"]["pairs"]) if "pairs" in facts.get("settings", {}) else "",
+        "folds": facts.get("folds", {}),
+        "seed": facts["seed"],
+        "steps": facts.get("steps"),
+        "seconds": facts.get("train_seconds"),
+        "trained": facts["trained"],
+        "layers": _layers(facts["trained_tensors"]),
+        "licence": facts.get("licence"),
+        "settings": settings,
+    }
+
+
+def _layers(tensors: Sequence[str]) -> list[str]:
+    """The modules that the trained tensors belong to, down to the block or layer."""
+    names = []
+    for tensor in tensors:
+        parts = tensor.removeprefix("base_model.model.").split(".")
+        numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+        names.append(".".join(parts[: numbers[-1] + 1] if numbers else parts[:1] + parts[1:-1]))
+    return list(dict.fromkeys(names))
+
+
+def _is_local(name: str) -> bool:
+    return name == CLAP_MINI or Path(name).exists() or Path(name).is_absolute()
+
+
+def _named(name: str) -> str:
+    """A Hub id as it is; of a path, which is nobody else's concern, the last part."""
+    return f"{Path(name).name} (a local folder)" if _is_local(name) and name != CLAP_MINI else name
+
+
+def _licence(stages: Sequence[Mapping[str, Any]], base: str) -> str:
+    licences = {stage["licence"] for stage in stages}
+    if "cc-by-nc-3.0" in licences:
+        return "cc-by-nc-3.0"
+    return "apache-2.0" if licences == {"apache-2.0"} and base == CLAP_MINI else "other"
+
+
+def _eval_results(table: Mapping[str, Any], record: Mapping[str, Any]) -> list[EvalResult] | None:
+    folds = ", ".join(map(str, record.get("folds", {}).get("test", ())))
+    results = [
+        EvalResult(
+            task_type="zero-shot-audio-classification",
+            task_name="ZSTE, zero-shot temporal evaluation",
+            dataset_type=DATASET,
+            dataset_name=f"ZSTE on fold {folds} of {_named(record['source'])}",
+            dataset_config="zste",
+            dataset_split="test",
+            metric_type="accuracy" if row["chance"] is not None else task,
+            metric_name=f"{task}, accuracy" if row["chance"] is not None else task,
+            metric_value=round(row["post_accuracy"], 4),
+        )
+        for task, row in table.items()
+    ]
+    return results or None

@@ -1,0 +1,30 @@
+"""What is missing while the Hub may not be asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import is_offline_mode
+
+
+@contextmanager
+def saying_what_to_fetch(name: str, command: str) -> Iterator[None]:
+    """Loading `name` may fail offline: say by what `command` to fetch it, once, while online.
+
+    Raises:
+        OSError: in the place of whatever the loading library raised, offline (HF_HUB_OFFLINE=1) and for what is no path.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not is_offline_mode() or Path(name).exists():
+            raise
+        raise OSError(
+            f"{name} is not, or not wholly, on this machine, and HF_HUB_OFFLINE forbids asking the Hub for it. Fetch it "
+            f"once, online: {command}"
+        ) from error
+
+
+def fetching_data(name: str) -> str:
+    """The command that fetches a data set to where `load_dataset` finds it offline."""
+    return f"""python -c "from datasets import load_dataset; load_dataset('{name}')\""""
