@@ -22,7 +22,7 @@ demo: $(STAMP)
 	echo "demo in $$run"; \
 	$(LAUNCH) recipes/stage_a.py --output_dir $$run/stage_a && \
 	$(LAUNCH) recipes/stage_b.py --output_dir $$run/stage_b && \
-	echo "table: $$run/stage_b/zste.json, picture: $$run/stage_b/zste.png"
+	echo "table: $$run/stage_b/zste.json, picture: $$run/stage_b/zste.png; try it: $(BIN)/teminal demo --model $$run/stage_b"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -7,9 +7,7 @@ import csv
 import re
 import shlex
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,12 @@ from huggingface_hub import DatasetCardData
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from teminal_hf import zste
-from teminal_hf.cards import render_card
+from teminal_hf.cards import is_local, public_name, render_card
 from teminal_hf.dataset import STAGES, TemporalConfig
 from teminal_hf.hub import push_folder
 from teminal_hf.model_card import CARD, DATASET, PAPER
 from teminal_hf.rendering import kind_of_clips
+from teminal_hf.run_folder import folder_written_whole
 from teminal_hf.sources import esc50_folder
 
 CLIPS = "clips"
@@ -58,7 +57,7 @@ def write_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = Fals
     """
     folder = Path(folder)
     check_name(repo_id)
-    with _new_folder(folder) as draft:
+    with folder_written_whole(folder, f"name another --output_dir, or push what is there by --from {folder}") as draft:
         if with_clips:
             _check_clips(options.get("data_dir"))
         rows: Rows = {}
@@ -132,26 +131,6 @@ def _check_clips(data_dir: str | None) -> None:
         )
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A draft that takes its name `folder` once the block has ended well, and is gone if it has not."""
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(
-            f"{folder} is not empty; name another --output_dir, or push what is there by --from {folder}"
-        )
-    draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.draft")
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-    except BaseException:
-        shutil.rmtree(draft)
-        raise
-    finally:
-        if folder.is_dir():
-            folder.rmdir()  # it is empty
-    draft.rename(folder)
-
-
 def _write(manifest: Dataset, folder: Path, split: str, number: int = 0, of: int = 1) -> int:
     folder.mkdir(exist_ok=True)
     manifest.with_format(None).to_parquet(folder / f"{split}-{number:05d}-of-{of:05d}.parquet")
@@ -188,9 +167,7 @@ def _clip(row: Mapping[str, str], columns: Sequence[str], root: Path) -> dict[st
 def _card(folder: Path, repo_id: str, config: TemporalConfig, rows: Rows) -> str:
     kind = kind_of_clips(config.clips.ids)
     place = str(config.data_dir or config.source or "")
-    # A path on this machine is nobody else's concern.
-    is_local = Path(place).exists() or Path(place).is_absolute()
-    source = Path(place).name if is_local else place
+    source = public_name(place)
     total = sum(sum(splits.values()) for splits in rows.values())
     # Manifests of somebody's own clips: what they are under is for their publisher to say.
     licence = {"esc50": "cc-by-nc-3.0" if CLIPS in rows else "apache-2.0", "soundbank": "apache-2.0", "own": None}
@@ -209,7 +186,7 @@ def _card(folder: Path, repo_id: str, config: TemporalConfig, rows: Rows) -> str
         repo_id=repo_id,
         kind=kind,
         source=source,
-        is_local=is_local,
+        is_local=is_local(place),
         rows=rows,
         folds={split: sorted(folds) for split, folds in config.folds.items()},
         n_clips=len(config.clips),

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from teminal_hf.cards import render_card
+from teminal_hf.cards import is_local, public_name, render_card
 from teminal_hf.models import CLAP_MINI
 from teminal_hf.report import format_table
 from teminal_hf.run_folder import read_record
@@ -55,7 +55,7 @@ def model_card(folder: Path, repo_id: str) -> str:
         license=licence,
         license_name="that-of-base-and-data" if licence == "other" else None,
         library_name="transformers",
-        base_model=None if _is_local(record["base"]) else record["base"],
+        base_model=None if record["base"] == CLAP_MINI or is_local(record["base"]) else record["base"],
         tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
         eval_results=_eval_results(table, record),
     )
@@ -112,13 +112,8 @@ def _layers(tensors: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _is_local(name: str) -> bool:
-    return name == CLAP_MINI or Path(name).exists() or Path(name).is_absolute()
-
-
 def _named(name: str) -> str:
-    """A Hub id as it is; of a path, which is nobody else's concern, the last part."""
-    return f"{Path(name).name} (a local folder)" if _is_local(name) and name != CLAP_MINI else name
+    return f"{public_name(name)} (a local folder)" if is_local(name) else name
 
 
 def _licence(stages: Sequence[Mapping[str, Any]], base: str) -> str:

@@ -17,9 +17,8 @@ Task 1 is a zero-shot classification: `1` (recordings, labels) and `1-labels` (t
 import hashlib
 import io
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,10 @@ from teminal_hf.audio import Waveform
 from teminal_hf.captions import spoken
 from teminal_hf.cards import render_card
 from teminal_hf.pairs import Renderer, RenderSettings
+from teminal_hf.run_folder import folder_written_whole
 from teminal_hf.sources import ClipTable
 from teminal_hf.tasks import PROMPT, Item, plan_zste
+from teminal_hf.zste import CITATION
 
 SECONDS = 10  # neither more nor less: CLAP wrappers crop what is longer and tile what is shorter, A, B, A, B
 SPLIT = "test"
@@ -93,12 +94,11 @@ def export(
         ValueError: more groups than clips.
     """
     folder = Path(folder).resolve()
-    check_free(folder)
     items = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=_TASKS)
     asked: dict[int, dict[str, Item]] = {}
     for item in items:
         asked.setdefault(item.group_id, {})[item.task] = item
-    with _draft_of(folder) as draft:
+    with folder_written_whole(folder) as draft:
         settings = RenderSettings(sampling_rate, float(SECONDS))
         _write_audio(draft, clips, [item for item in items if item.task == "1"], settings, seed)
         for subset in VIEWS:
@@ -109,26 +109,6 @@ def export(
         facts = {"sampling_rate": sampling_rate, "groups": len(asked), "classes": len(clips.classes), "seed": seed}
         card = _card(draft, source, licence, notices, facts | {"folds": sorted(set(clips.folds))})
         (draft / "README.md").write_text(card, encoding="utf-8")
-
-
-def check_free(folder: Path) -> None:
-    """Raise a FileExistsError unless `folder` can be written: it does not exist, or is empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already and not an empty folder; name another one")
-
-
-@contextmanager
-def _draft_of(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its name once the block has ended well, and goes if it has not."""
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.draft")
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_audio(draft: Path, clips: ClipTable, items: Sequence[Item], settings: RenderSettings, seed: int) -> None:
@@ -236,7 +216,16 @@ def _card(draft: Path, source: str, licence: str | None, notices: Sequence[Path]
         zste={"revision": revision, **facts},
     )
     names = [notice.name for notice in notices]
-    return render_card("mteb.md.jinja", data, source=source, licence=licence, notices=names, seconds=SECONDS, **facts)
+    return render_card(
+        "mteb.md.jinja",
+        data,
+        source=source,
+        licence=licence,
+        notices=names,
+        seconds=SECONDS,
+        citation=CITATION.strip(),
+        **facts,
+    )
 
 
 def _configs(revision: str) -> list[dict[str, Any]]:

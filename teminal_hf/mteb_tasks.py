@@ -26,6 +26,7 @@ from teminal_hf.evaluation import WHOLE, embed_text
 from teminal_hf.features import LogMel
 from teminal_hf.mteb_export import SECONDS, SPLIT, VIEWS
 from teminal_hf.towers import audio_prefix, audio_suffix, plain_clap
+from teminal_hf.zste import CITATION
 
 try:
     from mteb import AbsTask, TaskMetadata
@@ -46,14 +47,6 @@ _ABOUT = {
     "the same two sounds among them.",
     "5": "Two sounds in sequence: which is the first (query 1), which the second (query 2)?",
 }
-_CITATION = """
-@article{sinha2024teminal,
-  title   = {Enhancing Audio-Language Models through Self-Supervised Post-Training with Text-Audio Pairs},
-  author  = {Sinha, Anshuman and Migozzi, Camille and Rey, Aubin and Zhang, Chao},
-  journal = {arXiv preprint arXiv:2408.09269},
-  year    = {2024}
-}
-"""
 _ESC50_CITATION = """
 @inproceedings{piczak2015dataset,
   title     = {{ESC}: Dataset for Environmental Sound Classification},
@@ -150,7 +143,7 @@ def _task(subset: str, folder: Path, facts: Mapping[str, Any]) -> AbsTask:
         annotations_creators="derived",
         dialect=[],
         sample_creation="created",
-        bibtex_citation=_CITATION + (_ESC50_CITATION if licence == "cc-by-nc-3.0" else ""),
+        bibtex_citation=CITATION + (_ESC50_CITATION if licence == "cc-by-nc-3.0" else ""),
     )
     # A class for each: mteb drops the metadata of an instance when it unloads the task's data.
     return type(name, (_SingleSound if is_single else _Reranking,), {"metadata": metadata})()

@@ -12,7 +12,7 @@ def saying_what_to_fetch(name: str, command: str) -> Iterator[None]:
     """Loading `name` may fail offline: say by what `command` to fetch it, once, while online.
 
     Raises:
-        OSError: in the place of whatever the loading library raised, offline (HF_HUB_OFFLINE=1) and for what is no path.
+        OSError: in the place of what the loading library raised, offline (HF_HUB_OFFLINE=1) and for what is no path.
     """
     try:
         yield
@@ -20,8 +20,8 @@ def saying_what_to_fetch(name: str, command: str) -> Iterator[None]:
         if not is_offline_mode() or Path(name).exists():
             raise
         raise OSError(
-            f"{name} is not, or not wholly, on this machine, and HF_HUB_OFFLINE forbids asking the Hub for it. Fetch it "
-            f"once, online: {command}"
+            f"{name} is not, or not wholly, on this machine, and HF_HUB_OFFLINE forbids asking the Hub for it. Fetch "
+            f"it once, online: {command}"
         ) from error
 
 

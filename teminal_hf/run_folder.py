@@ -2,7 +2,10 @@
 
 import json
 import platform
-from collections.abc import Iterable
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,30 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """`run.json`, or {} where there is none."""
     path = Path(folder) / RECORD
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def check_free(folder: Path, advice: str = "name another one") -> None:
+    """Raise a FileExistsError, which ends with `advice`, unless `folder` can be written: not there, or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already and not an empty folder; {advice}")
+
+
+@contextmanager
+def folder_written_whole(folder: Path, advice: str = "name another one") -> Iterator[Path]:
+    """A folder beside `folder`, which must be free, that takes its name once the block has ended well, and goes if it
+    has not."""
+    check_free(folder, advice)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.draft")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    finally:
+        if folder.exists():
+            folder.rmdir()  # it is empty
+    draft.rename(folder)
 
 
 def write_config(folder: Path, given: dict[str, Any]) -> None:

@@ -230,7 +230,7 @@ class TeminalTrainer(Trainer):
         return job.result() if blocking else None
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """At every save, in the background: the weights so far, at the root or (`all_checkpoints`) in a folder beside."""
+        """At every save, in the background: the weights so far, at the root or (`all_checkpoints`) in a folder."""
         strategy, busy = self.args.hub_strategy, any(not job.done() for job in self._pushes)
         if not self.is_world_process_zero() or strategy == HubStrategy.END or (busy and not self.args.hub_always_push):
             return

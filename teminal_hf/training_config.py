@@ -65,8 +65,8 @@ class TeminalConfig(TrainingArguments):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
         if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
             raise ValueError(
-                "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; choose "
-                "end, every_save or all_checkpoints"
+                "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; "
+                "choose end, every_save or all_checkpoints"
             )
         if not 0 <= self.plain_share <= 1:
             raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")

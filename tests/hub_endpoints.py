@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ConnectionError, ValueError):  # a client that went away, or a connection that was cut
             self.close_connection = True
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._serve()
 
     do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815

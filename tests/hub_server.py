@@ -1,5 +1,5 @@
-"""A Hub on loopback, for the real clients: the part of the Hub's HTTP API that huggingface_hub 2, datasets, transformers
-and evaluate use to create, upload, list and download, kept in memory. It can be told to fail.
+"""A Hub on loopback, for the real clients: the part of the Hub's HTTP API that huggingface_hub 2, datasets,
+transformers and evaluate use to create, upload, list and download, kept in memory. It can be told to fail.
 
     with HubServer() as hub:
         subprocess.run([...], env={**os.environ, **hub.env(tmp_path)})   # clients read these when they are imported
@@ -60,7 +60,7 @@ class HubServer:
     def fail(
         self, method: str, path: str, *, status: int | None = None, cut: bool = False, nth: int = 1, times: int = 1
     ) -> None:
-        """Answer the n-th request from now on (and the `times` - 1 after it) whose path holds the pattern by `status`, or
-        cut the connection after a part of it was read."""
+        """Answer the n-th request from now on (and the `times` - 1 after it) whose path holds the pattern by `status`,
+        or cut the connection after a part of it was read."""
         assert cut == (status is None)
         self.failures.append(Failure(method, path, nth, times, status))

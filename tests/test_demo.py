@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -224,11 +225,12 @@ def test_without_a_run_the_way_to_one_is_named(tmp_path: Path, monkeypatch: pyte
 # The Space
 
 
-def test_the_space_of_a_folder_of_this_machine_is_refused(run: Path, tmp_path: Path) -> None:
-    said = r"a Space cannot read .*, which is on this machine: push it first \(teminal push .*stage_b --to USER/NAME\)"
-    for arguments in ((str(run), "clap-mini"), ("user/model", str(run))):
-        with pytest.raises(ValueError, match=said):
-            command.stage_space(tmp_path, *arguments)
+def test_a_folder_of_this_machine_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = r"^error: a Space cannot read .*, which is on this machine: push it first \(teminal push .* --to USER/NAME\)"
+    for model, base in ((str(run), "clap-mini"), ("user/model", str(run))):
+        with pytest.raises(SystemExit, match=said):
+            cli.main(["demo", "--push", "user/page", "--model", model, "--base", base])
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone
+from conftest import missing, tone
 from demo_run import write_opposite_run
 
 from teminal_hf import demo
@@ -65,7 +65,7 @@ cli.main(["demo"])
 
 def _need(there: Any, what: str) -> None:
     if not there:
-        (pytest.fail if os.environ.get("TEMINAL_REQUIRE_ALL") == "1" else pytest.skip)(what)
+        missing(what)
 
 
 @pytest.fixture(scope="module")

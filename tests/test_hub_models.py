@@ -146,7 +146,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def pushes(pushed: Pushed) -> dict[str, str | None]:
-    """What each push said; None where it went through. In one process: importing everything takes longer than a push."""
+    """What each push said; None where it went through. In one process: importing everything takes longer."""
     recipe = [argument.replace("runs/mine", "runs/other") for argument in RECIPE]
     code = PUSHES.format(given=json.dumps([FAILURES, PASSING, recipe]))
     return json.loads(client(pushed.hub, pushed.folder / "home", "-c", code, cwd=pushed.folder).splitlines()[-1])

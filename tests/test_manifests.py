@@ -223,7 +223,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path, esc50_once: Path, monkeypatch:
 def test_nothing_is_overwritten(tmp_path: Path, plain: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()
-    with pytest.raises(FileExistsError, match=r"out is not empty; name another --output_dir, or push .* by --from "):
+    with pytest.raises(
+        FileExistsError,
+        match=r"out is there already and not an empty folder; name another --output_dir, or push .* by --from ",
+    ):
         write_manifests(tmp_path / "out", "a/b")
     assert names(tmp_path / "out") == {"mine.txt"}
 

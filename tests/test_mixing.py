@@ -105,7 +105,7 @@ def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_mixed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "pairs are mixed into stage B, not into stage_a" in refused("--pairs", "own", recipe="stage_a")
-    assert "the view pair and your pairs go together" in refused("--views", "forward", "pair")
+    assert "the view pair and your pairs go together" in refused("--views", "forward", "single", "pair")
     datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet("own/a.parquet")
     small = ["--start_from", "base", "--clips_per_class", "2"]
     assert "the data set has no column audio; present: text" in refused("--pairs", "own", *small)

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import soxr
 import torch
-from conftest import tone
+from conftest import missing, tone
 from torch.utils.data import DataLoader
 from transformers import ClapFeatureExtractor
 
@@ -56,7 +56,7 @@ def importable(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
         return None
     package = APART / "torchaudio"
     if not package.is_dir():
-        (pytest.fail if os.environ.get("TEMINAL_REQUIRE_ALL") == "1" else pytest.skip)(MISSING)
+        missing(MISSING)
     folder = tmp_path_factory.mktemp("python_part")
     (folder / "torchaudio").mkdir()
     for entry in package.iterdir():

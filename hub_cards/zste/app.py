@@ -1,4 +1,4 @@
-"""The metric's page: scores in, results out. (`evaluate.utils.launch_gradio_widget` needs a Gradio that is long gone.)"""
+"""The metric's page: scores in, results out (`evaluate.utils.launch_gradio_widget` needs a Gradio of long ago)."""
 
 import json
 from pathlib import Path

@@ -55,6 +55,12 @@ def newest_run() -> Path:
 
 
 def _push(name: str, model: str, base: str) -> None:
+    for checkpoint in (model, base):
+        if checkpoint != CLAP_MINI and Path(checkpoint).exists():
+            raise ValueError(
+                f"a Space cannot read {checkpoint}, which is on this machine: push it first (teminal push {checkpoint} "
+                "--to USER/NAME), and give its name on the Hub to --model or --base"
+            )
     folder = Path(tempfile.mkdtemp(prefix="teminal-space-"))
     stage_space(folder, model, base)
     retry = f"teminal demo --push {name} --model {model} --base {base}"
@@ -63,17 +69,8 @@ def _push(name: str, model: str, base: str) -> None:
 
 
 def stage_space(folder: Path, model: str, base: str) -> None:
-    """Everything a Space needs, in `folder`: app, card, requirements, which models, and this package itself.
-
-    Raises:
-        ValueError: a checkpoint that is on this machine only.
-    """
-    for checkpoint in (model, base):
-        if checkpoint != CLAP_MINI and Path(checkpoint).exists():
-            raise ValueError(
-                f"a Space cannot read {checkpoint}, which is on this machine: push it first (teminal push {checkpoint} "
-                "--to USER/NAME), and give its name on the Hub to --model or --base"
-            )
+    """Everything a Space needs, in `folder`: app, card, requirements, which models, and this package itself, so that it
+    need not be installed."""
     for name in ("app.py", "requirements.txt"):
         shutil.copy(cards_folder() / "space" / name, folder / name)
     package = Path(teminal_hf.__file__).parent

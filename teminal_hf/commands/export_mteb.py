@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from teminal_hf.cards import public_name
 from teminal_hf.commands.clips import add_clip_arguments, clip_arguments
 from teminal_hf.config import DataArguments
 from teminal_hf.dataset import split_folds
 from teminal_hf.manifests import ATTRIBUTION
-from teminal_hf.mteb_export import check_free, export
+from teminal_hf.mteb_export import export
+from teminal_hf.run_folder import check_free
 from teminal_hf.sources import SOUND_BANK
 
 
@@ -33,7 +35,7 @@ def _export(arguments: argparse.Namespace) -> None:
     export(
         clips,
         folder,
-        source="the sound bank of teminal_hf" if data.place == SOUND_BANK else _named(data.place),
+        source="the sound bank of teminal_hf" if data.place == SOUND_BANK else public_name(data.place),
         licence=data.licence,
         sampling_rate=arguments.sampling_rate,
         n_groups=arguments.groups,
@@ -49,8 +51,3 @@ def _export(arguments: argparse.Namespace) -> None:
 def _notices(data_dir: Path) -> list[Path]:
     """Where a copy of ESC-50 names the clips' authors."""
     return [path for name in ATTRIBUTION if (path := data_dir / name).is_file()]
-
-
-def _named(place: str) -> str:
-    """A Hub id as it is; of a path, which is nobody else's concern, the last part."""
-    return Path(place).resolve().name if Path(place).exists() else place

@@ -10,6 +10,7 @@ from huggingface_hub import SpaceCardData
 
 from teminal_hf import zste
 from teminal_hf.cards import render_card
+from teminal_hf.demo import GRADIO_VERSION
 from teminal_hf.hub import push_folder, push_run
 from teminal_hf.model_card import PAPER
 from teminal_hf.places import cards_folder
@@ -35,7 +36,7 @@ def metric_card(repo_id: str = METRIC) -> str:
     data = SpaceCardData(
         title="ZSTE",
         sdk="gradio",
-        sdk_version="6.31.0",
+        sdk_version=GRADIO_VERSION,
         app_file="app.py",
         pinned=False,
         license="apache-2.0",
