@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._inductor.config
 from contestants import run
 from harness import HERE, WORK, Results, arguments, in_quiet_environment
 from job import Job, forget_prefixes, job_arguments, make_job, suffix
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def loss_curves(results: Results, job: Job, variants: dict[str, tuple[str, ...]], end: str) -> dict[str, list[float]]:
     """The loss of every step, by place and variant; rows of how far each is from float32, and how much faster."""
+    # Compiled code draws its random numbers otherwise, so that dropout, not precision, would part the curves.
+    torch._inductor.config.fallback_random = True
     curves: dict[str, list[float]] = {}
     for place, place_flags in (("cached", ()), ("uncached", UNCACHED)):
         times: dict[str, dict[str, float]] = {}
