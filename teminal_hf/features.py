@@ -8,8 +8,8 @@ from transformers import ClapFeatureExtractor
 class LogMel(nn.Module):
     """Log-mel spectrogram of a batch of waveforms that fit the model's window.
 
-    Equals `ClapFeatureExtractor(..., truncation="rand_trunc", padding="pad")` (to about 1e-5 dB, about four
-    times as fast), whatever padding the extractor itself is set to: a clip is zero-padded on the right, never
+    Equals `ClapFeatureExtractor(..., truncation="rand_trunc", padding="pad")` (to about 1e-5 dB, three to
+    four times as fast), whatever padding the extractor itself is set to: a clip is zero-padded on the right, never
     tiled and never cropped, since both would change the order of the events in it. A row does not depend on
     the rest of its batch, not even in the last bit.
 
