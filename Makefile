@@ -25,7 +25,7 @@ demo: $(STAMP)
 	echo "table: $$run/stage_b/zste.json, picture: $$run/stage_b/zste.png; try it: $(BIN)/teminal demo --model $$run/stage_b"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -86,6 +86,7 @@ def test_a_file_that_cannot_be_read_says_nothing_of_the_clip_in_it() -> None:
         (encoded(np.array([0.1, np.nan, 0.1], np.float32)), "holds NaN or infinite samples"),
         (encoded(np.array([0.1, np.inf, 0.1], np.float32)), "holds NaN or infinite samples"),
     ],
+    ids=["nothing", "text", "header alone", "empty", "nan", "infinite"],  # not the bytes: libsndfile writes the time
 )
 def test_bad_files_say_why(source: bytes, message: str) -> None:
     with pytest.raises(BadClipError, match=message):

@@ -115,6 +115,9 @@ def test_without_the_package_the_rows_are_the_builders(hub: HubServer, folder: P
         for split in ours:
             assert Features.from_dict(features[split]) == ours[split].features == MANIFEST[stage]
     assert re.search(r"^CARD\n[a-z ]+ (before|after) [a-z ]+$", said, re.M)  # the card's own example
+    asked = len(hub.requests)  # what was downloaded once is there offline
+    again = without_package(hub, tmp_path, card_code(hub, NAME)[0], cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert again.splitlines()[-1] == said.splitlines()[-1] and len(hub.requests) == asked
 
 
 RENDER = f"""

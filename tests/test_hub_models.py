@@ -102,6 +102,7 @@ FAILURES: dict[str, tuple[dict[str, Any] | None, str]] = {
     "forbidden": ({"method": "POST", "path": "/api/repos/create", "status": 403}, "The token may not write there"),
     "conflict": ({"method": "POST", "path": "/commit/", "status": 409}, "409"),
     "commit-cut": ({"method": "POST", "path": "/commit/"}, "Is there a connection"),
+    "second-request": ({"method": "POST", "path": "/api/.*second", "status": 500, "nth": 2}, "500"),
     "upload-refused": ({"method": "PUT", "path": "/lfs/", "status": 401, "forget": True}, "Log in first"),
 }
 PASSING = {
