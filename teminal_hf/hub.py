@@ -3,9 +3,11 @@
 import fnmatch
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
@@ -69,6 +71,7 @@ def push_folder(
     revision: str | None = None,
     message: str = "Upload with teminal_hf",
     within: str = "",
+    instead: Mapping[str, bytes] | None = None,
 ) -> str:
     """Upload those of `files` (patterns, relative to `folder`) that are there, in one commit: all of them or none. The
     repository is made where it is missing. What is there already, unchanged, is not sent again, and a push that changes
@@ -79,6 +82,7 @@ def push_folder(
         repo_type: "model", "dataset" or "space".
         retry: the command that repeats the push, for the message of a failure.
         within: a folder of the repository to put the files in.
+        instead: what to send in the place of some files' content, by their name.
 
     Returns:
         The repository's address.
@@ -95,11 +99,15 @@ def push_folder(
     if pickles:
         raise ValueError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
     api = HfApi(token=token, library_name="teminal_hf")
-    names = [f"{within}/{path.relative_to(folder).as_posix()}".lstrip("/") for path in found]
+    names = [path.relative_to(folder).as_posix() for path in found]
+    contents = [(instead or {}).get(name, path) for name, path in zip(names, found, strict=True)]
     try:
         repo_id = make_repo(repo_id, repo_type, private=private, token=token, space_sdk=space_sdk)
         # upload_folder may cut a push into several commits, so that a failure would leave half of it.
-        additions = [CommitOperationAdd(name, path) for name, path in zip(names, found, strict=True)]
+        additions = [
+            CommitOperationAdd(f"{within}/{name}".lstrip("/"), content)
+            for name, content in zip(names, contents, strict=True)
+        ]
         api.create_commit(repo_id, additions, commit_message=message, repo_type=repo_type, revision=revision)
     except Exception as error:
         said = str(error) if isinstance(error, PushError) else f"{_said(error)}. {_advice(error)}"
@@ -118,7 +126,8 @@ def push_run(
     token: str | None = None,
     revision: str | None = None,
 ) -> str:
-    """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run.
+    """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run (of
+    absolute paths the last part alone: where things lie on this machine is nobody else's concern).
 
     Raises:
         ValueError: no finished run, or a processor that would tile short recordings.
@@ -134,10 +143,32 @@ def push_run(
             'destroys their order; save it with padding="pad" (save_clap does)'
         )
     write_card(folder, repo_id)
+    record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
+    config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    instead = {
+        run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
+        run_folder.CONFIG: yaml.safe_dump(_without_paths(config), sort_keys=True).encode(),
+    }
     retry = f"teminal push {shlex.quote(str(folder))} --to {repo_id}" + (" --private" if private else "")
     return push_folder(
-        folder, repo_id, "model", RUN_FILES, retry=retry, private=private, token=token, revision=revision
+        folder,
+        repo_id,
+        "model",
+        RUN_FILES,
+        retry=retry,
+        private=private,
+        token=token,
+        revision=revision,
+        instead=instead,
     )
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_paths(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _said(error: BaseException) -> str:

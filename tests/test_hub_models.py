@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import yaml
 from clients import client, without_package
 from hub_server import HubServer
 from transformers import ClapModel, ClapProcessor
 
-from teminal_hf import cli
+from teminal_hf import cli, hub
 from teminal_hf.run_folder import read_record
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +113,7 @@ PASSING = {
 }
 PUSHES = """
 import json, os, shlex, urllib.request
-from teminal_hf import cli
+from teminal_hf import cli, hub
 failures, passing, recipe = json.loads({given!r})
 
 def main(*arguments):
@@ -186,7 +187,7 @@ def test_what_cannot_be_pushed_is_said_before_the_training(pushed: Pushed, pushe
 
 OFFLINE = """
 import json
-from teminal_hf import cli
+from teminal_hf import cli, hub
 said = []
 for arguments in json.loads({given!r}):
     try:
@@ -258,11 +259,27 @@ def test_the_strategy_that_pushes_pickles_is_refused() -> None:
 
 
 def test_a_pickle_is_never_pushed(tmp_path: Path) -> None:
-    from teminal_hf.hub import push_folder
-
     (tmp_path / "training_args.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"training_args\.bin: a pickle runs code when it is read"):
-        push_folder(tmp_path, "a/b", "model", ["*"], retry="")
+        hub.push_folder(tmp_path, "a/b", "model", ["*"], retry="")
+
+
+def test_no_path_of_the_machine_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, bytes] = {}
+    monkeypatch.setattr(hub, "push_folder", lambda *args, instead, **kwargs: sent.update(instead))
+    monkeypatch.setattr(hub, "write_card", lambda *args: None)
+    record = {"complete": True, "base": str(tmp_path / "base"), "history": [{"source": str(tmp_path), "seed": 1}]}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "config.yaml").write_text(f"data_dir: {tmp_path}/ESC-50\nmodel: laion/clap\nviews: [single]\n")
+    (tmp_path / "processor_config.json").write_text('{"feature_extractor": {"padding": "pad"}}')
+    (tmp_path / "model.safetensors").touch()
+    hub.push_run(tmp_path, "a/b")
+    assert json.loads(sent["run.json"]) == {
+        "complete": True,
+        "base": "base",
+        "history": [{"source": tmp_path.name, "seed": 1}],
+    }
+    assert yaml.safe_load(sent["config.yaml"]) == {"data_dir": "ESC-50", "model": "laion/clap", "views": ["single"]}
 
 
 def test_a_processor_that_tiles_is_not_pushed(pushed: Pushed, tmp_path: Path) -> None:
