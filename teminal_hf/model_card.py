@@ -87,7 +87,7 @@ def _comparison(folder: Path) -> dict[str, Any]:
 def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:
     settings = {k: v for k, v in facts.get("settings", {}).items() if k not in _NOT_SETTINGS}
     return {
-        "name": facts["stage"].replace("_", " "),
+        "name": facts["stage"].replace("_a", " A").replace("_b", " B").replace("_", " "),
         "stage": facts["stage"],
         "source": _named(facts["source"]),
         "pairs": _named(facts["settings"]["pairs"]) if "pairs" in facts.get("settings", {}) else "",
