@@ -18,7 +18,7 @@ def render_card(template: str, data: CardData, **facts: Any) -> str:
 
 def is_local(name: str) -> bool:
     """Whether a checkpoint or source is a path of this machine, and no Hub id."""
-    return Path(name).is_absolute() or Path(name).exists()
+    return bool(name) and (Path(name).is_absolute() or Path(name).exists())
 
 
 def public_name(name: str) -> str:

@@ -1,6 +1,5 @@
 """What a recipe can be told: a YAML file gives defaults, flags override, unknown keys fail."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -51,14 +50,6 @@ class DataArguments:
     def place(self) -> str:
         """Where the clips come from, in one word."""
         return self.data_dir or self.source or SOUND_BANK
-
-    @property
-    def licence(self) -> str | None:
-        """Of the clips, where it is known: an ESC-50 folder's or copy's, and the sound bank's."""
-        if self.place == SOUND_BANK:
-            return None if self.pairs else "apache-2.0"
-        is_esc50 = self.source is None or re.search(r"esc-?50", self.source, re.IGNORECASE)
-        return "cc-by-nc-3.0" if is_esc50 else None
 
     def clips(self) -> ClipTable:
         return load_clips(

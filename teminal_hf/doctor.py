@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import soundfile
 import torch
+from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
@@ -29,6 +30,7 @@ ORDER_ITEMS = 40  # a checkpoint of laion's size answers them, loading apart, in
 MAX_SCALE = 100.0  # where CLAP clamps it
 
 _UNFUSED = "use an unfused checkpoint, such as laion/clap-htsat-unfused"
+_FETCH = "HF_HUB_OFFLINE forbids asking the Hub; fetch it once, online: hf download {}"
 _SAVE_ANEW = 'save it anew, mended: `save_clap(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
 
 
@@ -75,6 +77,10 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
             yield from _answers(name, model, processor)
 
 
+def _is_not_here(place: str | Path) -> bool:
+    return is_offline_mode() and not Path(place).exists()
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
@@ -94,6 +100,9 @@ def _processor(place: str | Path, name: str) -> Generator[Finding, None, ClapPro
     try:
         processor = ClapProcessor.from_pretrained(place)
     except (OSError, ValueError) as error:
+        if _is_not_here(place):
+            yield Finding("problem", f"the processor of {name} is not on this machine", _FETCH.format(name))
+            return None
         what = f"the processor (extractor and tokenizer) cannot be read: {_first_line(error)}"
         fix = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
         yield Finding("problem", what, fix)
@@ -177,6 +186,9 @@ def _weights(place: str | Path, name: str) -> Generator[Finding, None, ClapModel
     try:
         loaded: Any = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32", output_loading_info=True)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        if _is_not_here(place):
+            yield Finding("problem", f"the weights of {name} are not on this machine", _FETCH.format(name))
+            return None
         what = f"no weights that can be read from safetensors: {_first_line(error)}"
         fix = (
             "a pickle (pytorch_model.bin) is never read here, for it runs code. If you trust it: "

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from teminal_hf import run_folder
+from teminal_hf.cards import public_name
 from teminal_hf.model_card import CARD, write_card
 
 CHECKPOINT_FILES = (
@@ -31,7 +33,12 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 
 
 class PushError(OSError):
-    """A push that failed; everything is still on disk, and the message ends with the command that tries again."""
+    """A push that failed; everything is still on disk, and the message says how to try again."""
+
+
+def try_again(folder: str | Path, *command: str) -> str:
+    """How a failed push of `folder` is repeated, for its message."""
+    return f"All is in {folder}; try again with: {shlex.join(command)}"
 
 
 def make_repo(
@@ -40,21 +47,30 @@ def make_repo(
     *,
     private: bool | None = None,
     token: str | None = None,
+    revision: str | None = None,
     space_sdk: str | None = None,
 ) -> str:
-    """Make the repository, where it is not there yet, and return its full id ("name" is one in the user's own
-    namespace). Before a long training this tells whether there will be something to push to.
+    """Make the repository (and the branch `revision`), where it is not there yet, and return its full id ("name" is one
+    in the user's own namespace). Before a long training this tells whether there will be something to push to.
 
     Raises:
-        PushError: not logged in, no right to write, no connection, or an answer the Hub should not give.
+        ValueError: a name that no repository can have.
+        PushError: not logged in, no right to write, no connection, an answer the Hub should not give, or a repository
+            that is public where a private one is asked for.
     """
+    validate_repo_id(repo_id)
     api = HfApi(token=token, library_name="teminal_hf")
     try:
         if "/" not in repo_id:
             repo_id = f"{api.whoami()['name']}/{repo_id}"
         api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        is_public = private and not api.repo_info(repo_id, repo_type=repo_type).private
     except Exception as error:  # its network errors are of httpx or httpx2, by the version of huggingface_hub
-        raise PushError(f"{repo_id} cannot be pushed to ({_said(error)}). {_advice(error)}") from error
+        raise PushError(f"{repo_id} cannot be pushed to ({_said(error)}). {_advice(error)}".strip()) from error
+    if is_public:
+        raise PushError(f"{repo_id} is there already, and public: make it private first, or choose another name.")
     return repo_id
 
 
@@ -65,6 +81,7 @@ def push_folder(
     files: Sequence[str],
     *,
     retry: str,
+    managed: Sequence[str] | None = None,
     private: bool | None = None,
     token: str | None = None,
     space_sdk: str | None = None,
@@ -80,7 +97,9 @@ def push_folder(
     Args:
         repo_id: "user/name", or "name" in the user's own namespace.
         repo_type: "model", "dataset" or "space".
-        retry: the command that repeats the push, for the message of a failure.
+        retry: how to repeat the push, a sentence for the message of a failure (see `try_again`).
+        managed: patterns of files that earlier pushes may have left, and that this one replaces: what it does not bring
+            along is removed (default: `files`; nothing if `within` a folder).
         within: a folder of the repository to put the files in.
         instead: what to send in the place of some files' content, by their name.
 
@@ -88,7 +107,7 @@ def push_folder(
         The repository's address.
 
     Raises:
-        ValueError: the patterns match no file, or a pickle.
+        ValueError: the patterns match no file, or a pickle; a name that no repository can have.
         PushError: as `make_repo`, or the upload failed.
     """
     folder = Path(folder)
@@ -98,24 +117,30 @@ def push_folder(
     pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
     if pickles:
         raise ValueError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
+    validate_repo_id(repo_id)
     api = HfApi(token=token, library_name="teminal_hf")
-    names = [path.relative_to(folder).as_posix() for path in found]
-    contents = [(instead or {}).get(name, path) for name, path in zip(names, found, strict=True)]
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    owned = () if within else files if managed is None else managed
     try:
-        repo_id = make_repo(repo_id, repo_type, private=private, token=token, space_sdk=space_sdk)
-        # upload_folder may cut a push into several commits, so that a failure would leave half of it.
-        additions = [
-            CommitOperationAdd(f"{within}/{name}".lstrip("/"), content)
-            for name, content in zip(names, contents, strict=True)
+        repo_id = make_repo(repo_id, repo_type, private=private, token=token, revision=revision, space_sdk=space_sdk)
+        there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision) if owned else []
+        stale = [name for name in there if name not in names and any(_matches(name, p) for p in owned)]
+        operations = [CommitOperationDelete(name) for name in stale] + [
+            CommitOperationAdd(f"{within}/{name}".lstrip("/"), (instead or {}).get(name, path))
+            for name, path in names.items()
         ]
-        api.create_commit(repo_id, additions, commit_message=message, repo_type=repo_type, revision=revision)
+        # upload_folder may cut a push into several commits, so that a failure would leave half of it.
+        api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)
     except Exception as error:
         said = str(error) if isinstance(error, PushError) else f"{_said(error)}. {_advice(error)}"
-        raise PushError(
-            f"the push to {repo_id} failed, nothing is lost: {said.strip()} All is in {folder}; try again with: {retry}"
-        ) from error
+        raise PushError(f"the push to {repo_id} failed, nothing is lost: {said.strip()} {retry}") from error
     prefix = "" if repo_type == "model" else f"{repo_type}s/"
     return f"{api.endpoint}/{prefix}{repo_id}"
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As `Path.glob` would have it, in which no * stands for a /."""
+    return name.count("/") == pattern.count("/") and fnmatch.fnmatch(name, pattern)
 
 
 def push_run(
@@ -127,7 +152,7 @@ def push_run(
     revision: str | None = None,
 ) -> str:
     """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run (of
-    absolute paths the last part alone: where things lie on this machine is nobody else's concern).
+    paths of this machine the last part alone, and without what pushes it).
 
     Raises:
         ValueError: no finished run, or a processor that would tile short recordings.
@@ -142,14 +167,20 @@ def push_run(
             f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
             'destroys their order; save it with padding="pad" (save_clap does)'
         )
+    command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]
+    retry = try_again(folder, *command, *(["--revision", revision] if revision else []))
+    try:
+        repo_id = make_repo(repo_id, "model", private=private, token=token, revision=revision)
+    except PushError as error:
+        raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
     write_card(folder, repo_id)
     record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
     config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
     instead = {
         run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
         run_folder.CONFIG: yaml.safe_dump(_without_paths(config), sort_keys=True).encode(),
     }
-    retry = f"teminal push {shlex.quote(str(folder))} --to {repo_id}" + (" --private" if private else "")
     return push_folder(
         folder,
         repo_id,
@@ -168,7 +199,7 @@ def _without_paths(value: Any) -> Any:
         return {name: _without_paths(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_without_paths(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return public_name(value) if isinstance(value, str) else value
 
 
 def _said(error: BaseException) -> str:

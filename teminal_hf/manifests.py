@@ -5,7 +5,6 @@ What is published loads without this package. It names clips and holds none, unl
 
 import csv
 import re
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from teminal_hf import zste
 from teminal_hf.cards import is_local, public_name, render_card
 from teminal_hf.dataset import STAGES, TemporalConfig
-from teminal_hf.hub import push_folder
+from teminal_hf.hub import push_folder, try_again
 from teminal_hf.model_card import CARD, DATASET, PAPER
 from teminal_hf.rendering import kind_of_clips
 from teminal_hf.run_folder import folder_written_whole
@@ -93,8 +92,9 @@ def push_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = False
     configs = [*STAGES, CLIPS] if with_clips else STAGES
     files = [CARD, *(f"{config}/*.parquet" for config in configs), *(ATTRIBUTION if with_clips else ())]
     flags = ["--with_clips"] * with_clips + ["--private"] * bool(private)
-    retry = shlex.join(["teminal", "data", "push", "--to", repo_id, "--from", str(folder), *flags])
-    return push_folder(folder, repo_id, "dataset", files, retry=retry, private=private)
+    retry = try_again(folder, "teminal", "data", "push", "--to", repo_id, "--from", folder.as_posix(), *flags)
+    managed = [*(f"{config}/*.parquet" for config in (*STAGES, CLIPS)), *ATTRIBUTION]
+    return push_folder(folder, repo_id, "dataset", files, retry=retry, private=private, managed=managed)
 
 
 def check_name(repo_id: str) -> None:

@@ -1,17 +1,21 @@
 """The model card of a run: what its run.json, config.yaml and zste.json say, and nothing else."""
 
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from teminal_hf.cards import is_local, public_name, render_card
+from teminal_hf.cards import public_name, render_card
 from teminal_hf.models import CLAP_MINI
 from teminal_hf.report import format_table
 from teminal_hf.run_folder import read_record
 from teminal_hf.zste import CITATION
+
+logger = logging.getLogger(__name__)
 
 CARD = "README.md"
 PAPER = "2408.09269"
@@ -34,8 +38,16 @@ _NOT_SETTINGS += ("train_folds", "validation_folds", "test_folds", "use_cpu", "c
 
 
 def write_card(folder: Path, repo_id: str) -> None:
-    """Write `README.md` of the finished run in `folder`, to be pushed to `repo_id`."""
-    (folder / CARD).write_text(model_card(folder, repo_id), encoding="utf-8")
+    """Write `README.md` of the finished run in `folder`, to be pushed to `repo_id`; one that was edited by hand since
+    is left as it is."""
+    path = folder / CARD
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        written_for = re.search(r'ClapModel\.from_pretrained\("([^"]+)"\)', text)
+        if written_for is None or text != model_card(folder, written_for[1]):
+            logger.warning("%s was edited and is kept; if it names another repository than %s, mend it", path, repo_id)
+            return
+    path.write_text(model_card(folder, repo_id), encoding="utf-8")
 
 
 def model_card(folder: Path, repo_id: str) -> str:
@@ -55,7 +67,7 @@ def model_card(folder: Path, repo_id: str) -> str:
         license=licence,
         license_name="that-of-base-and-data" if licence == "other" else None,
         library_name="transformers",
-        base_model=None if record["base"] == CLAP_MINI or is_local(record["base"]) else record["base"],
+        base_model=record["base_on_hub"],
         tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
         eval_results=_eval_results(table, record),
     )
@@ -64,7 +76,7 @@ def model_card(folder: Path, repo_id: str) -> str:
         "model.md.jinja",
         data,
         repo_id=repo_id,
-        base=_named(record["base"]),
+        base=record["base_name"],
         temporal=any(stage["stage"] in ("stage_a", "stage_b") for stage in stages),
         version=record["versions"]["teminal_hf"],
         citation=CITATION.strip(),
@@ -75,6 +87,8 @@ def model_card(folder: Path, repo_id: str) -> str:
         seconds=extractor["max_length_s"],
         sampling_rate=extractor["sampling_rate"],
         licence=licence,
+        non_commercial=any(stage["licence"] == "cc-by-nc-3.0" for stage in stages),
+        layers=list(dict.fromkeys(layer for stage in stages for layer in stage["layers"])),
         paper=PAPER,
     )
 
@@ -89,8 +103,8 @@ def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": facts["stage"].replace("_a", " A").replace("_b", " B").replace("_", " "),
         "stage": facts["stage"],
-        "source": _named(facts["source"]),
-        "pairs": _named(facts["settings"]["pairs"]) if "pairs" in facts.get("settings", {}) else "",
+        "source": facts["source_name"],
+        "pairs": facts["pairs_name"],
         "folds": facts.get("folds", {}),
         "seed": facts["seed"],
         "steps": facts.get("steps"),
@@ -112,13 +126,9 @@ def _layers(tensors: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _named(name: str) -> str:
-    return f"{public_name(name)} (a local folder)" if is_local(name) else name
-
-
 def _licence(stages: Sequence[Mapping[str, Any]], base: str) -> str:
     licences = {stage["licence"] for stage in stages}
-    if "cc-by-nc-3.0" in licences:
+    if "cc-by-nc-3.0" in licences and None not in licences:
         return "cc-by-nc-3.0"
     return "apache-2.0" if licences == {"apache-2.0"} and base == CLAP_MINI else "other"
 
@@ -129,8 +139,8 @@ def _eval_results(table: Mapping[str, Any], record: Mapping[str, Any]) -> list[E
         EvalResult(
             task_type="zero-shot-audio-classification",
             task_name="ZSTE, zero-shot temporal evaluation",
-            dataset_type=DATASET,
-            dataset_name=f"ZSTE on fold {folds} of {_named(record['source'])}",
+            dataset_type=DATASET if record["licence"] == "cc-by-nc-3.0" else public_name(record["source"]),
+            dataset_name=f"ZSTE on fold {folds} of {record['source_name']}",
             dataset_config="zste",
             dataset_split="test",
             metric_type="accuracy" if row["chance"] is not None else task,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from torch import nn
 from transformers import ClapFeatureExtractor, ClapProcessor, set_seed
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
@@ -30,9 +31,11 @@ from teminal_hf.offline import fetching_data, saying_what_to_fetch
 from teminal_hf.pairs import STAGE_A_VIEWS, STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
 from teminal_hf.plain import PlainPairs
 from teminal_hf.prefix_cache import CachedGroups, Rows, collate_cached
+from teminal_hf.provenance import base_of, check_unseen, facts_of, history_of
+from teminal_hf.rendering import licence_of_clips
 from teminal_hf.report import compare, format_table, plot, to_json
 from teminal_hf.sources import ClipTable
-from teminal_hf.stages import Trainable, apply_stage
+from teminal_hf.stages import apply_stage
 from teminal_hf.towers import attach_split_forward
 from teminal_hf.trainer import TeminalTrainer
 from teminal_hf.training_config import TeminalConfig, check_training
@@ -70,17 +73,24 @@ def post_train(stage: str, config: Config) -> Path:
     check_training(args)
     main_process = args.process_index == 0
     set_seed(args.seed)
-    if args.push_to_hub and main_process:  # a missing login shows now, not after the training
-        args.hub_model_id = make_repo(
-            str(args.hub_model_id), "model", private=args.hub_private_repo, token=args.hub_token
-        )
 
     clips = None if stage == "plain_pairs" else config.data.clips()
     start = _starting_point(stage, config, clips)
+    config.run.model = base_of(config, start)
     model, processor = load_clap(start)
     warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
 
     data = _data(stage, config, clips, processor)
+    history = history_of(start)
+    check_unseen(history, config.data.place, data.folds)
+    if args.push_to_hub and main_process:  # a missing login shows now, not after the training
+        args.hub_model_id = make_repo(
+            str(args.hub_model_id),
+            "model",
+            private=args.hub_private_repo,
+            token=args.hub_token,
+            revision=args.hub_revision,
+        )
     reference = None
     if args.retention:
         reference = copy.deepcopy(model).requires_grad_(False)
@@ -92,7 +102,9 @@ def post_train(stage: str, config: Config) -> Path:
     args.output_dir = str(folder)
     if main_process:
         run_folder.write_config(folder, config.given)
-        run_folder.write_record(folder, **_facts(stage, config, start, trainable, data.folds))
+        facts = facts_of(stage, config, start, trainable, data.folds)
+        licence = None if clips is None or config.data.pairs else licence_of_clips(clips.ids)
+        run_folder.write_record(folder, **facts, licence=licence, history=history)
 
     collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
     train, validation = data.train, data.validation
@@ -244,15 +256,21 @@ def _with_pairs(
     """The user's own pairs dealt out to the groups; an eighth of them is kept for validation, where there is one."""
     own = {"train": _load_pairs(str(data.pairs))}
     if "validation" in groups:
-        parts = own["train"].train_test_split(test_size=1 / 8, seed=data.groups_seed)
+        parts = own["train"].train_test_split(test_size=max(2, len(own["train"]) // 8), seed=data.groups_seed)
         own = {"train": parts["train"], "validation": parts["test"]}
     pairs = {k: PlainPairs(v, data.pairs_audio_column, data.text_column, extractor) for k, v in own.items()}
     return {split: WithPairs(rows, pairs[split], data.groups_seed) for split, rows in groups.items()}
 
 
 def _load_pairs(source: str, data_dir: str | None = None) -> Dataset:
-    with saying_what_to_fetch(source, fetching_data(source)):
-        splits = load_dataset(source, data_dir=data_dir)
+    try:
+        with saying_what_to_fetch(source, fetching_data(source)):
+            splits = load_dataset(source, data_dir=data_dir)
+    except DatasetGenerationError as error:  # it names the cause in its cause alone
+        raise ValueError(
+            f"{data_dir or source} cannot be read as a data set: {error.__cause__ or error}. (A folder of audio files "
+            "with a metadata.csv needs torchcodec; parquet files with the columns audio and text do not)"
+        ) from error
     if "train" not in splits:
         raise ValueError(f"the data set has no train split; it has {', '.join(splits)}")
     return splits["train"]
@@ -272,35 +290,6 @@ def _evaluator(
         gap=config.data.gap,
         crossfade=config.data.crossfade,
     )
-
-
-def _facts(
-    stage: str, config: Config, start: str, trainable: Trainable, folds: Mapping[str, Sequence[int]]
-) -> Mapping[str, Any]:
-    return {
-        "stage": stage,
-        "source": config.data.place,
-        "folds": folds,
-        "base": config.run.model,
-        "started_from": start,
-        "seed": config.training.seed,
-        "trained": {"count": trainable.count, "total": trainable.total, "share": trainable.share},
-        "trained_tensors": list(trainable.names),
-        "processes": config.training.world_size,
-        "threads": torch.get_num_threads(),
-        "settings": config.given,
-        "licence": config.data.licence if stage != "plain_pairs" else None,
-        "history": _history(start),
-        "complete": False,
-    }
-
-
-def _history(start: str) -> list[dict[str, Any]]:
-    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written."""
-    before = run_folder.read_record(start)
-    kept = ("stage", "source", "folds", "seed", "trained", "trained_tensors", "steps", "train_seconds", "settings")
-    facts = {name: before[name] for name in (*kept, "licence") if name in before}
-    return [*before.get("history", ()), facts] if before else []
 
 
 def _report(stage: str, config: Config, folder: Path, model: nn.Module, evaluator: ZsteEvaluator) -> None:

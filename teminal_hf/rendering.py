@@ -101,6 +101,11 @@ def kind_of_clips(ids: Iterable[str]) -> Literal["esc50", "soundbank", "own"]:
     return "esc50" if all(_ESC50_STEM.fullmatch(clip_id) for clip_id in ids) else "own"
 
 
+def licence_of_clips(ids: Iterable[str]) -> str | None:
+    """ESC-50's (of which its subset ESC-10 is CC BY 3.0) and the sound bank's; None for anybody else's."""
+    return {"esc50": "cc-by-nc-3.0", "soundbank": "apache-2.0"}.get(kind_of_clips(ids))
+
+
 _GIVE = {
     "esc50": "they are named as ESC-50's files are: give the ESC-50 folder, or a data set of its clips with a column "
     "`filename`, such as ashraq/esc50",

@@ -22,7 +22,7 @@ from transformers.trainer_utils import EvalLoopOutput, HubStrategy, has_length
 
 from teminal_hf.collator import GroupCollator, false_negatives
 from teminal_hf.gathering import alone, gathered
-from teminal_hf.hub import CHECKPOINT_FILES, push_folder
+from teminal_hf.hub import CHECKPOINT_FILES, make_repo, push_folder
 from teminal_hf.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.models import save_clap
 from teminal_hf.pairs import STAGE_B_VIEWS
@@ -69,6 +69,8 @@ class TeminalTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
+        if self.args.push_to_hub:
+            _check_processor(self.processing_class)
         self._frozen = frozen_modules(self.model)
         self._pusher, self._pushes = ThreadPoolExecutor(max_workers=1), list[Future[str]]()
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -227,7 +229,21 @@ class TeminalTrainer(Trainer):
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         job = self._push(str(commit_message), "", token, revision)
-        return job.result() if blocking else None
+        if blocking:
+            return job.result()
+        job.add_done_callback(partial(_warn_if_failed, "now"))
+        return None
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository, before the training; raises a PushError where that cannot be."""
+        if self.is_world_process_zero():
+            self.hub_model_id = make_repo(  # type: ignore[assignment]  # it starts as None
+                self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name,
+                "model",
+                private=self.args.hub_private_repo if private is None else private,
+                token=token or self.args.hub_token,
+                revision=self.args.hub_revision,
+            )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """At every save, in the background: the weights so far, at the root or (`all_checkpoints`) in a folder."""
@@ -243,16 +259,16 @@ class TeminalTrainer(Trainer):
 
     def _push(self, message: str, within: str, token: str | None = None, revision: str | None = None) -> Future[str]:
         """The weights as they are now, pushed one after the other by one thread."""
-        assert isinstance(self.processing_class, ClapProcessor), "a checkpoint is pushed with its ClapProcessor"
+        processor = _check_processor(self.processing_class)
         staged = tempfile.mkdtemp(prefix="push-", dir=self.args.output_dir)
-        save_clap(copy.deepcopy(self.accelerator.unwrap_model(self.model)), self.processing_class, staged)
+        save_clap(copy.deepcopy(self.accelerator.unwrap_model(self.model)), processor, staged)
         job = self._pusher.submit(
             _push_and_remove,
             staged,
             str(self.hub_model_id),
             "model",
             CHECKPOINT_FILES,
-            retry="trainer.push_to_hub()",
+            retry="trainer.push_to_hub() pushes the weights as they are then.",
             token=token or self.args.hub_token,
             revision=revision or self.args.hub_revision,
             message=message,
@@ -302,6 +318,15 @@ def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor
             raise ValueError("plain_share needs both wordings in the batch: GroupCollator(..., plain_wording=True)")
         chosen |= said_plainly
     return chosen
+
+
+def _check_processor(processor: Any) -> ClapProcessor:
+    """A checkpoint is pushed with the processor that it was trained with, and never with one that tiles."""
+    if not isinstance(processor, ClapProcessor) or processor.feature_extractor.padding != "pad":
+        raise ValueError(
+            "to be pushed, a model needs its ClapProcessor, as load_clap gives it (padding='pad'): processing_class=..."
+        )
+    return processor
 
 
 def _push_and_remove(staged: str, *args: Any, **kwargs: Any) -> str:

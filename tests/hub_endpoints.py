@@ -1,80 +1,20 @@
 """The endpoints of the loopback Hub (see hub_server.py): what each request is answered."""
 
 import base64
-import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
+from hub_state import Failure, Repo, State, sha1, sha256
 
 TOKEN, USER = "hf_test", "tester"
 WRITABLE = (USER, "teminal", "evaluate-metric")
 LFS_SUFFIXES = (".safetensors", ".parquet", ".wav", ".flac", ".ogg", ".bin", ".pt")
 _KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
-
-
-def _sha1(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-@dataclass
-class Repo:
-    """All commits of a repository, newest last: (sha, message, {path: content})."""
-
-    private: bool = False
-    commits: list[tuple[str, str, dict[str, bytes]]] = field(default_factory=lambda: [("0" * 40, "initial commit", {})])
-    lfs: set[str] = field(default_factory=set)  # sha256 of what was uploaded as such
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return self.commits[-1][2]
-
-    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        if revision in ("main", "HEAD"):
-            revision = self.commits[-1][0]
-        return next(((sha, files) for sha, _, files in self.commits if sha == revision), None)
-
-    def commit(self, message: str, files: dict[str, bytes]) -> str:
-        state = json.dumps([len(self.commits), message, {path: _sha1(files[path]) for path in sorted(files)}])
-        self.commits.append((hashlib.sha1(state.encode()).hexdigest(), message, files))
-        return self.commits[-1][0]
-
-
-@dataclass
-class Failure:
-    method: str
-    path: str  # regular expression, searched for
-    nth: int
-    times: int
-    status: int | None  # None: the connection is cut
-    seen: int = 0
-
-    def strikes(self, method: str, path: str) -> bool:
-        if method != self.method or not re.search(self.path, path):
-            return False
-        self.seen += 1
-        return self.nth <= self.seen < self.nth + self.times
-
-
-class State(Protocol):
-    """What the endpoints read and change."""
-
-    url: str
-    repos: dict[tuple[str, str], Repo]
-    blobs: dict[str, bytes]
-    requests: list[str]
-    failures: list[Failure]
-    lock: threading.RLock
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -210,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         for file in json.loads(self.body)["files"]:
             path, there = file["path"], found[2].get(file["path"])
             large = path.endswith(LFS_SUFFIXES) or file["size"] > 10 * 2**20
-            oid = None if there is None else (_sha256 if _sha256(there) in found[0].lfs else _sha1)(there)
+            oid = None if there is None else (sha256 if sha256(there) in found[0].lfs else sha1)(there)
             mode = "lfs" if large else "regular"
             answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         self._json({"files": answers})
@@ -226,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"transfer": "basic", "objects": objects})
 
     def lfs_put(self, oid: str) -> None:
-        if _sha256(self.body) != oid:
+        if sha256(self.body) != oid:
             self._json({"error": "content does not match its name"}, 400)
             return
         self.hub.blobs[oid] = self.body
@@ -250,9 +190,18 @@ class Handler(BaseHTTPRequestHandler):
                 del files[value["path"]]
             elif key == "deletedFolder":
                 files = {p: c for p, c in files.items() if not p.startswith(value["path"].rstrip("/") + "/")}
-        sha = repo.commit(message, files)
+        sha = repo.commit(message, files, revision)
         prefix = "" if kind == "models" else f"{kind}/"
         self._json({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{prefix}{name}/commit/{sha}"})
+
+    def branch(self, kind: str, name: str, revision: str) -> None:
+        if not self._writable(name) or not (found := self._found(_KINDS[kind], name)):
+            return
+        if revision in found[0].heads:
+            self._json({"error": "Reference already exists"}, 409)
+            return
+        found[0].heads[revision] = found[1]
+        self._json({})
 
     def info(self, kind: str, name: str, revision: str) -> None:
         if found := self._found(_KINDS[kind], name, revision or "main"):
@@ -275,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
             parts = path[len(prefix) :].split("/")
             for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
                 parent = prefix + "/".join(parts[:depth])
-                entries[parent] = {"type": "directory", "path": parent, "oid": _sha1(parent.encode()), "size": 0}
+                entries[parent] = {"type": "directory", "path": parent, "oid": sha1(parent.encode()), "size": 0}
             if recursive or len(parts) == 1:
                 entries[path] = self._entry(repo, path, content)
         self._json(list(entries.values()))
@@ -287,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.body)["paths"]
         entries = [self._entry(repo, path, files[path]) for path in asked if path in files]
         folders = [path for path in asked if path not in files and any(p.startswith(path + "/") for p in files)]
-        entries += [{"type": "directory", "path": path, "oid": _sha1(path.encode()), "size": 0} for path in folders]
+        entries += [{"type": "directory", "path": path, "oid": sha1(path.encode()), "size": 0} for path in folders]
         self._json(entries)
 
     def refs(self, kind: str, name: str) -> None:
@@ -303,8 +252,8 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"error": "EntryNotFound"}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
             return
         content = files[path]
-        large = _sha256(content) in repo.lfs
-        etag = f'"{_sha256(content) if large else _sha1(content)}"'
+        large = sha256(content) in repo.lfs
+        etag = f'"{sha256(content) if large else sha1(content)}"'
         headers = {
             "X-Repo-Commit": sha,
             "ETag": etag,
@@ -323,8 +272,8 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def _entry(repo: Repo, path: str, content: bytes) -> dict[str, Any]:
-        entry = {"type": "file", "path": path, "oid": _sha1(content), "size": len(content)}
-        if (oid := _sha256(content)) in repo.lfs:
+        entry = {"type": "file", "path": path, "oid": sha1(content), "size": len(content)}
+        if (oid := sha256(content)) in repo.lfs:
             entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 134}
         return entry
 
@@ -338,6 +287,7 @@ _ROUTES: list[tuple[str, Callable[..., None]]] = [
     (r"POST /api/validate-yaml", Handler.validate_yaml),
     (rf"POST {_REPO}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     (rf"POST {_REPO}/commit/(?P<revision>[^/]+)", Handler.commit),
+    (rf"POST {_REPO}/branch/(?P<revision>[^/]+)", Handler.branch),
     (rf"POST {_REPO}/paths-info/(?P<revision>[^/]+)", Handler.paths_info),
     (rf"GET {_REPO}/tree/(?P<revision>[^/]+)(?P<folder>/.*)?", Handler.tree),
     (rf"GET {_REPO}/refs", Handler.refs),

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hub_endpoints import TOKEN, Failure, Handler, Repo
+from hub_endpoints import TOKEN, Handler
+from hub_state import Failure, Repo
 
 
 class HubServer:

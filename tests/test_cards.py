@@ -44,10 +44,13 @@ def write_run(folder: Path, *, base: str, source: str, licence: str | None, tabl
     folder.mkdir()
     stage_a = {"stage": "stage_a", "source": source, "seed": 1, "steps": 126, "train_seconds": 31.4, "licence": licence}
     folds = {"train": [1, 2], "validation": [3], "test": [4]}
+    stage_a |= {"source_name": Path(source).name, "pairs_name": ""}
     stage_a |= {"folds": folds, "trained": TRAINED, "trained_tensors": TENSORS, "settings": {"n_groups": 2016}}
     settings = {"n_groups": 8000, "alpha_same_time": 10.0, "views": ["forward", "reversed", "overlay", "single"]}
     settings |= {"data_dir": source, "model": base, "push_to_hub": True, "hub_model_id": "somebody/else"}
-    record = stage_a | {"stage": "stage_b", "steps": 750, "train_seconds": 402.6, "base": base, "settings": settings}
+    on_hub = None if base.startswith(("/", "clap-mini")) else base
+    record = {"base_on_hub": on_hub, "base_name": Path(base).name if on_hub is None else base}
+    record |= stage_a | {"stage": "stage_b", "steps": 750, "train_seconds": 402.6, "base": base, "settings": settings}
     (folder / "run.json").write_text(
         json.dumps(record | {"history": [stage_a], "complete": True, "versions": {"teminal_hf": "0.1.0"}})
     )
@@ -85,6 +88,7 @@ def test_model_card_without_figures_and_from_the_embedded_default(tmp_path: Path
     [
         ("laion/clap-htsat-unfused", "cc-by-nc-3.0", "cc-by-nc-3.0"),
         ("laion/clap-htsat-unfused", "apache-2.0", "other"),
+        ("clap-mini", "apache-2.0", "apache-2.0"),
         ("clap-mini", None, "other"),
     ],
 )

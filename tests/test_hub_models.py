@@ -13,6 +13,7 @@ import tiny
 import torch
 import yaml
 from clients import client, without_package
+from hub_endpoints import TOKEN
 from hub_server import HubServer
 from transformers import ClapModel, ClapProcessor
 
@@ -38,8 +39,9 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """A Hub to which a recipe pushed its run at the end."""
     folder = tmp_path_factory.mktemp("work")
     with HubServer() as hub:
-        push = ["--push_to_hub", "--hub_model_id", "mine"]
-        yield Pushed(hub, folder, client(hub, folder / "home", "-m", "teminal_hf.cli", *RECIPE, *push, cwd=folder))
+        push = ["--push_to_hub", "--hub_model_id", "mine", "--hub_token", TOKEN]
+        command = ["-m", "teminal_hf.cli", *RECIPE, *push]
+        yield Pushed(hub, folder, client(hub, folder / "home", *command, cwd=folder, HF_TOKEN="bad"))
 
 
 def test_a_recipe_pushes_what_describes_the_run_and_nothing_else(pushed: Pushed) -> None:
@@ -47,9 +49,13 @@ def test_a_recipe_pushes_what_describes_the_run_and_nothing_else(pushed: Pushed)
     assert f"pushed to {pushed.hub.url}/tester/mine" in pushed.said
     assert set(repo.files) == PUSHED
     assert len(repo.commits) == 2  # the first is the empty repository's
-    for name, content in repo.files.items():
-        assert content == (pushed.folder / "runs" / "mine" / name).read_bytes(), name
-    assert b"hf_test" not in b"".join(repo.files.values())  # the token
+    run = pushed.folder / "runs" / "mine"
+    for name in PUSHED - {"config.yaml"}:
+        assert repo.files[name] == (run / name).read_bytes(), name
+    given = yaml.safe_load((run / "config.yaml").read_bytes())
+    published = yaml.safe_load(repo.files["config.yaml"])  # whoever runs it again pushes nothing
+    assert given == published | {"push_to_hub": True, "hub_model_id": "mine"}
+    assert not [path for path in run.iterdir() if path.is_file() and TOKEN.encode() in path.read_bytes()]
     record = read_record(pushed.folder / "runs" / "mine")
     assert record["settings"]["n_groups"] == 16 and record["licence"] == "apache-2.0" and record["history"] == []
 
@@ -112,7 +118,7 @@ PASSING = {
     "passing-cut": {"method": "PUT", "path": "/lfs/", "forget": True},
 }
 PUSHES = """
-import json, os, shlex, urllib.request
+import json, os, shlex, shutil, urllib.request
 from teminal_hf import cli, hub
 failures, passing, recipe = json.loads({given!r})
 
@@ -126,7 +132,14 @@ def fail(how):
     body = json.dumps(how).encode()
     urllib.request.urlopen(urllib.request.Request(os.environ["HF_ENDPOINT"] + "/told-to-fail", body, method="POST"))
 
-said = {{"again": main("push", "runs/mine", "--to", "tester/mine")}}
+said = {{"again": main("push", "runs/mine", "--to", "mine")}}
+said["private"] = main("push", "runs/mine", "--to", "tester/hidden", "--private")
+said["public"] = main("push", "runs/mine", "--to", "tester/mine", "--private")
+said["branch"] = main("push", "runs/mine", "--to", "tester/mine", "--revision", "dev")
+shutil.copytree("runs/mine", "runs/less")
+os.remove("runs/less/zste.png")
+said["less"] = main("push", "runs/less", "--to", "tester/hidden")
+said["impossible"] = main("push", "runs/mine", "--to", "a/b/c")
 for name, (how, _) in failures.items():
     if how:
         fail(how)
@@ -156,7 +169,19 @@ def pushes(pushed: Pushed) -> dict[str, str | None]:
 
 def test_pushing_again_changes_nothing(pushed: Pushed, pushes: dict[str, str | None]) -> None:
     assert pushes["again"] is None
-    assert len(pushed.hub.repo("model", "tester/mine").commits) == 2
+    messages = [message for _, message, _ in pushed.hub.repo("model", "tester/mine").commits]
+    assert len(messages) == 2  # nor did the push to a branch, which had it all
+
+
+def test_where_it_is_pushed(pushed: Pushed, pushes: dict[str, str | None]) -> None:
+    hidden = pushed.hub.repo("model", "tester/hidden")
+    assert pushes["private"] is None and hidden.private
+    first, second = (set(files) for _, _, files in hidden.commits[1:])
+    assert pushes["less"] is None and first == PUSHED
+    assert second == PUSHED - {"zste.png"}  # what an earlier push left is taken away with the next
+    assert "tester/mine is there already, and public: make it private first" in str(pushes["public"])
+    assert pushes["branch"] is None and set(pushed.hub.repo("model", "tester/mine").files_at("dev")) == PUSHED
+    assert "Repo id must" in str(pushes["impossible"]) and "try again" not in str(pushes["impossible"])
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -176,6 +201,7 @@ def test_a_push_that_fails_loses_nothing_and_can_be_repeated(
 def test_a_passing_failure_is_not_noticed(pushed: Pushed, pushes: dict[str, str | None], name: str) -> None:
     assert pushes[name] is None
     assert set(pushed.hub.repo("model", f"tester/{name}").files) == PUSHED
+    assert all(failure.seen >= failure.nth for failure in pushed.hub.failures)  # each of them struck
 
 
 def test_what_cannot_be_pushed_is_said_before_the_training(pushed: Pushed, pushes: dict[str, str | None]) -> None:
@@ -250,7 +276,8 @@ def test_checkpoints_are_pushed_as_plain_models(
         assert {Path(file).name for file in files} <= CHECKPOINT | {"special_tokens_map.json", "vocab.txt"}
     for file in CHECKPOINT:
         (tmp_path / file).write_bytes(repo.files[(folders or [""])[-1] + file])
-    assert type(ClapModel.from_pretrained(tmp_path)).__name__ == "ClapModel"
+    _, loading = ClapModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"] and not loading["mismatched_keys"]
 
 
 def test_the_strategy_that_pushes_pickles_is_refused() -> None:
@@ -267,6 +294,7 @@ def test_a_pickle_is_never_pushed(tmp_path: Path) -> None:
 def test_no_path_of_the_machine_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, bytes] = {}
     monkeypatch.setattr(hub, "push_folder", lambda *args, instead, **kwargs: sent.update(instead))
+    monkeypatch.setattr(hub, "make_repo", lambda name, *args, **kwargs: name)
     monkeypatch.setattr(hub, "write_card", lambda *args: None)
     record = {"complete": True, "base": str(tmp_path / "base"), "history": [{"source": str(tmp_path), "seed": 1}]}
     (tmp_path / "run.json").write_text(json.dumps(record))

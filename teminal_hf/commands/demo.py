@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import SpaceCardData
+from huggingface_hub import SpaceCardData, hf_hub_download
 
 import teminal_hf
 from teminal_hf import demo
@@ -29,7 +30,7 @@ def register(commands: Any) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     model = arguments.model or str(newest_run())
-    base = arguments.base or read_record(model).get("base", CLAP_MINI)
+    base = arguments.base or base_of(model)
     if base == model:
         raise ValueError(f"{model} would be compared with itself; name a post-trained checkpoint with --model")
     if arguments.push:
@@ -37,6 +38,26 @@ def _demo(arguments: argparse.Namespace) -> None:
     else:
         print(f"base: {base}, post-trained: {model}", flush=True)
         demo.serve(demo.build(model, base), arguments.port)
+
+
+def base_of(model: str) -> str:
+    """What the run.json beside a checkpoint, here or on the Hub, says it started from.
+
+    Raises:
+        ValueError: there is none, or it names a checkpoint that was on somebody's machine.
+    """
+    if model == CLAP_MINI:
+        return CLAP_MINI
+    base = read_record(model).get("base")
+    if base is None and not Path(model).exists():
+        try:
+            base = json.loads(Path(hf_hub_download(model, RECORD)).read_text(encoding="utf-8"))["base"]
+        except (OSError, ValueError, KeyError):  # no such model, or none of ours
+            base = None
+        base = base if base == CLAP_MINI or "/" in (base or "") else None  # else it was on somebody's machine
+    if base is None:
+        raise ValueError(f"nothing says what {model} was trained from: name a checkpoint to compare it with by --base")
+    return str(base)
 
 
 def newest_run() -> Path:
@@ -61,11 +82,11 @@ def _push(name: str, model: str, base: str) -> None:
                 f"a Space cannot read {checkpoint}, which is on this machine: push it first (teminal push {checkpoint} "
                 "--to USER/NAME), and give its name on the Hub to --model or --base"
             )
-    folder = Path(tempfile.mkdtemp(prefix="teminal-space-"))
-    stage_space(folder, model, base)
-    retry = f"teminal demo --push {name} --model {model} --base {base}"
-    print(push_folder(folder, name, "space", ["**/*"], retry=retry, space_sdk="gradio"))
-    shutil.rmtree(folder)
+    retry = f"Try again with: {shlex.join(['teminal', 'demo', '--push', name, '--model', model, '--base', base])}"
+    managed = ["teminal_hf/*", "teminal_hf/*/*"]
+    with tempfile.TemporaryDirectory(prefix="teminal-space-") as folder:
+        stage_space(Path(folder), model, base)
+        print(push_folder(folder, name, "space", ["**/*"], retry=retry, managed=managed, space_sdk="gradio"))
 
 
 def stage_space(folder: Path, model: str, base: str) -> None:
@@ -74,7 +95,7 @@ def stage_space(folder: Path, model: str, base: str) -> None:
     for name in ("app.py", "requirements.txt"):
         shutil.copy(cards_folder() / "space" / name, folder / name)
     package = Path(teminal_hf.__file__).parent
-    shutil.copytree(package, folder / "teminal_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, folder / "teminal_hf", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     (folder / "models.json").write_text(json.dumps({"model": model, "base": base}) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(space_card(model, base), encoding="utf-8")
 

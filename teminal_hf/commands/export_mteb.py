@@ -10,6 +10,7 @@ from teminal_hf.config import DataArguments
 from teminal_hf.dataset import split_folds
 from teminal_hf.manifests import ATTRIBUTION
 from teminal_hf.mteb_export import export
+from teminal_hf.rendering import licence_of_clips
 from teminal_hf.run_folder import check_free
 from teminal_hf.sources import SOUND_BANK
 
@@ -36,7 +37,7 @@ def _export(arguments: argparse.Namespace) -> None:
         clips,
         folder,
         source="the sound bank of teminal_hf" if data.place == SOUND_BANK else public_name(data.place),
-        licence=data.licence,
+        licence=licence_of_clips(clips.ids),
         sampling_rate=arguments.sampling_rate,
         n_groups=arguments.groups,
         seed=arguments.seed,

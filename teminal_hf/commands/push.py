@@ -1,6 +1,7 @@
 """`teminal push` and `teminal metric push`."""
 
 import argparse
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from huggingface_hub import SpaceCardData
 from teminal_hf import zste
 from teminal_hf.cards import render_card
 from teminal_hf.demo import GRADIO_VERSION
-from teminal_hf.hub import push_folder, push_run
+from teminal_hf.hub import make_repo, push_folder, push_run
 from teminal_hf.model_card import PAPER
 from teminal_hf.places import cards_folder
 
@@ -22,6 +23,7 @@ def register(commands: Any) -> None:
     push = commands.add_parser("push", help="publish a finished run on the Hub, or go on with a push that failed")
     push.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     _add_target(push, "its name on the Hub")
+    push.add_argument("--revision", help="branch to push to (default: main)")
     push.set_defaults(run_command=_push)
 
     metric = commands.add_parser("metric", help="publish ZSTE as a metric")
@@ -62,19 +64,19 @@ def _add_target(parser: argparse.ArgumentParser, help: str) -> None:
 
 
 def _push(arguments: argparse.Namespace) -> None:
-    print(push_run(arguments.run, arguments.to, private=arguments.private))
+    print(push_run(arguments.run, arguments.to, private=arguments.private, revision=arguments.revision))
 
 
 def _push_metric(arguments: argparse.Namespace) -> None:
     if arguments.to.split("/")[-1] != "zste":
         raise ValueError(f"evaluate.load looks for zste.py in a Space called zste: NAME/zste, not {arguments.to}")
-    retry = f"teminal metric push --to {arguments.to}"
+    command = ["teminal", "metric", "push", "--to", arguments.to, *(["--private"] if arguments.private else [])]
+    name = make_repo(arguments.to, "space", private=arguments.private, space_sdk="gradio")
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(cards_folder() / "zste", folder, dirs_exist_ok=True)
         shutil.copy(zste.__file__, folder)
-        (Path(folder) / "README.md").write_text(metric_card(arguments.to), encoding="utf-8")
+        (Path(folder) / "README.md").write_text(metric_card(name), encoding="utf-8")
         files = ("zste.py", "README.md", "app.py", "requirements.txt")
-        address = push_folder(
-            folder, arguments.to, "space", files, retry=retry, private=arguments.private, space_sdk="gradio"
-        )
+        retry = f"Try again with: {shlex.join(command)}"
+        address = push_folder(folder, name, "space", files, retry=retry, private=arguments.private, space_sdk="gradio")
     print(address)
