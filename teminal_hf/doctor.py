@@ -18,7 +18,7 @@ from teminal_hf import soundbank
 from teminal_hf.audio import BadClipError, decode, trim_bounds
 from teminal_hf.captions import spoken
 from teminal_hf.evaluation import COLLAPSED, ZsteEvaluator, embed_text
-from teminal_hf.models import CLAP_MINI
+from teminal_hf.models import place_of
 from teminal_hf.offline import saying_what_to_fetch
 from teminal_hf.sources import sound_bank
 from teminal_hf.tasks import PROMPT
@@ -54,7 +54,7 @@ def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding
 
 
 def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
-    place = Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
+    place = place_of(name)
     try:
         with saying_what_to_fetch(str(place), f"hf download {name}"):
             config = AutoConfig.from_pretrained(place)

@@ -82,7 +82,6 @@ def model_card(folder: Path, repo_id: str) -> str:
         citation=CITATION.strip(),
         stages=stages,
         table=format_table(table, "before", "after") if table else "",
-        order=table.get("3O"),
         retention=table.get("1"),
         seconds=extractor["max_length_s"],
         sampling_rate=extractor["sampling_rate"],

@@ -13,6 +13,11 @@ from teminal_hf.towers import detach_split_forward, plain_clap
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
 
 
+def place_of(name: str) -> str | Path:
+    """Where `from_pretrained` finds a checkpoint: `name` itself, or the folder of the embedded one."""
+    return Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
+
+
 def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     """A `ClapModel` in float32 and its processor, from a folder, a Hub id, or "clap-mini", the embedded one.
 
@@ -23,7 +28,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         ValueError: a fused checkpoint, or no CLAP at all.
         OSError: nothing there, no safetensors file, or not downloaded yet while offline.
     """
-    place = Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
+    place = place_of(name)
     with saying_what_to_fetch(str(place), f"hf download {name}"):
         kind = AutoConfig.from_pretrained(place).model_type
     if kind != "clap":

@@ -61,17 +61,7 @@ def check_unseen(history: Sequence[Mapping[str, Any]], source: str, folds: Mappi
 def history_of(start: str) -> list[dict[str, Any]]:
     """What is known of the stages before this one, oldest first: their folders may be gone when a card is written."""
     before = run_folder.read_record(start)
-    kept: tuple[str, ...] = (
-        "stage",
-        "source",
-        "folds",
-        "seed",
-        "trained",
-        "trained_tensors",
-        "steps",
-        "train_seconds",
-        "settings",
-    )
-    kept += ("source_name", "pairs_name", "licence")
-    facts = {name: before[name] for name in kept if name in before}
+    of_data = ("source", "source_name", "pairs_name", "licence", "folds")
+    of_training = ("stage", "seed", "settings", "trained", "trained_tensors", "steps", "train_seconds")
+    facts = {name: before[name] for name in (*of_data, *of_training) if name in before}
     return [*before.get("history", ()), facts] if before else []

@@ -22,7 +22,7 @@ from teminal_hf.run_folder import RECORD, ROOT, is_complete, read_record
 def register(commands: Any) -> None:
     page = commands.add_parser("demo", help="a page in the browser: which caption do base and post-trained prefer?")
     page.add_argument("--model", help="post-trained checkpoint: folder or Hub id (default: the newest run in runs/)")
-    page.add_argument("--base", help=f"what to compare it with (default: the run's base, else {CLAP_MINI})")
+    page.add_argument("--base", help="what to compare it with (default: what its run.json says it started from)")
     page.add_argument("--port", type=int, help="of 127.0.0.1 (default: the first free one from 7860)")
     page.add_argument("--push", metavar="NAME", help="publish the page as this Space; needs a --model on the Hub")
     page.set_defaults(run_command=_demo)

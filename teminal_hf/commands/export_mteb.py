@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from teminal_hf.cards import public_name
-from teminal_hf.commands.clips import add_clip_arguments, clip_arguments
-from teminal_hf.config import DataArguments
+from teminal_hf.commands.clips import add_clip_arguments, clips_of
 from teminal_hf.dataset import split_folds
 from teminal_hf.manifests import ATTRIBUTION
 from teminal_hf.mteb_export import export
@@ -29,19 +28,19 @@ def register(actions: Any) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     folder = arguments.output_dir
     check_free(folder)
-    data = DataArguments(**clip_arguments(arguments))  # type: ignore[arg-type]
-    clips = data.clips()
+    clips = clips_of(arguments)
+    place = arguments.data_dir or arguments.source or SOUND_BANK
     folds = arguments.folds or split_folds(clips)["test"]
     clips = clips.in_folds(folds).usable(arguments.sampling_rate)
     export(
         clips,
         folder,
-        source="the sound bank of teminal_hf" if data.place == SOUND_BANK else public_name(data.place),
+        source="the sound bank of teminal_hf" if place == SOUND_BANK else public_name(place),
         licence=licence_of_clips(clips.ids),
         sampling_rate=arguments.sampling_rate,
         n_groups=arguments.groups,
         seed=arguments.seed,
-        notices=[] if data.data_dir is None else _notices(Path(data.data_dir)),
+        notices=[] if arguments.data_dir is None else _notices(Path(arguments.data_dir)),
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(
