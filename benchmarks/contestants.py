@@ -18,22 +18,22 @@ from typing import Any
 from unittest import mock
 
 import torch
-from harness import Measured, measure
-from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import ClapModel, Trainer, TrainingArguments
 
-from teminal_hf import recipe
-from teminal_hf.collator import GroupCollator, false_negatives
-from teminal_hf.config import parse
-from teminal_hf.losses import temporal_contrastive_loss
-from teminal_hf.models import load_clap
-from teminal_hf.pairs import STAGE_B_VIEWS
-from teminal_hf.stages import StagePolicy, apply_stage, train_mode
-from teminal_hf.towers import detach_split_forward, plain_clap
-from teminal_hf.trainer import TeminalTrainer
+from harness import Measured, measure
+from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups
+from teminal_hf.data.groups import STAGE_B_VIEWS
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.split import detach_split_forward, plain_clap
+from teminal_hf.models.stages import StagePolicy, apply_stage, train_mode
+from teminal_hf.runs import post_train as recipe
+from teminal_hf.runs.arguments import parse
+from teminal_hf.training.data_collator import GroupCollator, false_negatives
+from teminal_hf.training.losses import temporal_contrastive_loss
+from teminal_hf.training.trainer import TeminalTrainer
 
 RECIPE = Path(__file__).with_name("stage_b.yaml")
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from harness import Results, arguments, in_quiet_environment, spread
 from transformers import ClapFeatureExtractor
 
+from harness import Results, arguments, in_quiet_environment, spread
 from teminal_hf import LogMel
 
 RATE, SECONDS = 48_000, 10

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import WORK
 from torch import nn
 from transformers import (
     ClapConfig,
@@ -24,10 +23,11 @@ from transformers import (
 )
 
 import teminal_hf
-from teminal_hf import cache
-from teminal_hf.config import DataArguments
-from teminal_hf.models import CLAP_MINI, load_clap
-from teminal_hf.pairs import STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
+from harness import WORK
+from teminal_hf.data.groups import STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap
+from teminal_hf.runs.arguments import DataArguments
+from teminal_hf.storage import cache
 
 FOLDS = [1, 2, 3]
 LEARNING_RATE = 1e-4
@@ -167,7 +167,7 @@ def make_job(args: argparse.Namespace) -> Job:
     os.environ["TEMINAL_CACHE"] = str(WORK / "cache")
     where = {"folder": str(WORK / "run"), "data_dir": args.data_dir, "bf16": args.bf16}
     if args.smoke:
-        mini = str(Path(teminal_hf.__file__).with_name("clap_mini"))
+        mini = str(Path(teminal_hf.__file__).parent / "models" / "clap_mini")
         return Job(mini, **where, clips_per_class=2, groups=8, batch=4, epochs=1, workers=0, cpu=True)
     if args.model == "base" and not args.checkpoint and not Path(BASE).is_dir():
         raise SystemExit(

@@ -14,10 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from transformers import ClapModel, ClapProcessor
+
 from contestants import run
 from harness import WORK, Results, arguments, in_quiet_environment, spread
 from job import forget_prefixes, job_arguments, make_job, suffix
-from transformers import ClapModel, ClapProcessor
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+
 from contestants import measured
 from harness import GIB, MIB, Results, arguments
 from job import Job, forget_prefixes, job_arguments, make_job, suffix

@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from contestants import cached, contrast, freeze, measured
-from harness import Results, arguments, in_quiet_environment
-from job import Clock, Job, forget_prefixes, job_arguments, load, make_groups, make_job, suffix
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from teminal_hf.collator import GroupCollator
-from teminal_hf.pairs import STAGE_B_VIEWS
-from teminal_hf.stages import StagePolicy
-from teminal_hf.towers import audio_prefix, plain_clap, text_prefix
-from teminal_hf.trainer import TeminalTrainer
+from contestants import cached, contrast, freeze, measured
+from harness import Results, arguments, in_quiet_environment
+from job import Clock, Job, forget_prefixes, job_arguments, load, make_groups, make_job, suffix
+from teminal_hf.data.groups import STAGE_B_VIEWS
+from teminal_hf.models.split import audio_prefix, plain_clap, text_prefix
+from teminal_hf.models.stages import StagePolicy
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.trainer import TeminalTrainer
 
 H100_FLOPS = 989e12  # dense bf16, NVIDIA's data sheet of the SXM card
 # Of it: timm's published training benchmark (results/benchmark-train-amp-nchw-pt112-cu113-rtx3090.csv) has Swin-T at

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch._inductor.config
+
 from contestants import run
 from harness import HERE, WORK, Results, arguments, in_quiet_environment
 from job import Job, forget_prefixes, job_arguments, make_job, suffix
-
-from teminal_hf import recipe
-from teminal_hf.config import parse
+from teminal_hf.runs import post_train as recipe
+from teminal_hf.runs.arguments import parse
 
 VARIANTS: dict[str, tuple[str, ...]] = {"fp32": (), "bf16": ("--bf16=true",), "compile": ("--torch_compile=true",)}
 UNCACHED = ("--cache_prefix=false",)

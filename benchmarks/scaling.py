@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+
 from contestants import measured
 from harness import HERE, Results, arguments
 from job import forget_prefixes, job_arguments, make_job, suffix

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from job import Clock, Job, in_memory, make_groups
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -15,8 +14,9 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import set_seed
 
-from teminal_hf.models import load_clap
-from teminal_hf.pairs import STAGE_B_VIEWS
+from job import Clock, Job, in_memory, make_groups
+from teminal_hf.data.groups import STAGE_B_VIEWS
+from teminal_hf.models.checkpoint import load_clap
 
 # The caption that is nearest and wrong.
 HARD_NEGATIVE = {"forward": "reversed", "reversed": "forward", "overlay": "forward"}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
+
 from contestants import measured
 from harness import MIB, Measured, Results, arguments, spread
 from job import Job, forget_prefixes, job_arguments, make_job, suffix

@@ -10,7 +10,7 @@ defaults; any key of it is a flag too; `--help` lists them.
 import sys
 from pathlib import Path
 
-from teminal_hf.recipe import main
+from teminal_hf.runs.post_train import main
 
 if __name__ == "__main__":
     main("plain_pairs", sys.argv[1:], Path(__file__).with_name("plain_pairs.yaml"))

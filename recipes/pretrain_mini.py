@@ -4,7 +4,7 @@
 
 A small `ClapModel` (16 kHz, 10 s), trained from random weights on *single* sounds of the sound bank alone (folds 1-3),
 so that what a demo gains in hearing order is post-training's own. Takes about 10 minutes on 2 cores. Written in
-half precision, it is copied into `teminal_hf/clap_mini/` by hand.
+half precision, it is copied into `teminal_hf/models/clap_mini/` by hand.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from transformers import (
 )
 
 from teminal_hf import GroupCollator, TeminalConfig, TeminalTrainer, ZsteEvaluator
-from teminal_hf.audio import fade_ends, level_to, loop_to, place
-from teminal_hf.captions import BOTH, CONNECTIVES, FIRST_SOUND, SECOND_SOUND, SINGLE, spoken
-from teminal_hf.sources import ClipTable, load_clips
-from teminal_hf.tasks import PROMPT
-from teminal_hf.towers import Cut, attach_split_forward, audio_blocks, detach_split_forward
+from teminal_hf.audio.waveform import fade_ends, level_to, loop_to, place
+from teminal_hf.clips.sources import ClipTable, load_clips
+from teminal_hf.data.captions import BOTH, CONNECTIVES, FIRST_SOUND, SECOND_SOUND, SINGLE, spoken
+from teminal_hf.data.zste_items import PROMPT
+from teminal_hf.models.split import Cut, attach_split_forward, audio_blocks, detach_split_forward
 
 RATE, WINDOW = 16_000, 10
 PROMPTS = (SINGLE, PROMPT, "{}", "a recording of {}", "we hear {} here", "{} in the distance", "there is {}")

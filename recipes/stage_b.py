@@ -13,7 +13,7 @@ checkpoint, the configuration, and ZSTE before and after.
 import sys
 from pathlib import Path
 
-from teminal_hf.recipe import main
+from teminal_hf.runs.post_train import main
 
 if __name__ == "__main__":
     main("stage_b", sys.argv[1:], Path(__file__).with_name("stage_b.yaml"))

@@ -12,12 +12,12 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_esc50
-from hub_server import HubServer
 
 import teminal_hf
+from support.clips import write_esc50
+from support.hub_server import HubServer
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -34,13 +34,13 @@ def test_the_version_is_one() -> None:
 
 def test_importing_pulls_no_optional_dependency() -> None:
     optional = ("torchaudio", "torchcodec", "matplotlib", "gradio", "mteb")
-    code = f"import sys, teminal_hf.cli; print([m for m in {optional} if m in sys.modules])"
+    code = f"import sys, teminal_hf.commands.cli; print([m for m in {optional} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_no_file_grows_too_long() -> None:
-    for path in [*ROOT.glob("teminal_hf/**/*.py"), *ROOT.glob("recipes/*.py"), *ROOT.glob("tests/*.py")]:
+    for path in [*ROOT.glob("teminal_hf/**/*.py"), *ROOT.glob("recipes/*.py"), *ROOT.glob("tests/**/*.py")]:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 360, path
 
 
@@ -50,12 +50,8 @@ def test_no_placeholder_is_left() -> None:
 
 
 def test_recipes_and_cards_are_in_the_wheel() -> None:
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    assert setuptools["package-dir"]["teminal_hf.recipes"] == "recipes"
-    assert {"*.yaml", "*/*.yaml"} <= set(setuptools["package-data"]["teminal_hf.recipes"])
-    assert setuptools["package-dir"]["teminal_hf.hub_cards"] == "hub_cards"
-    assert {"*.jinja", "*/*"} <= set(setuptools["package-data"]["teminal_hf.hub_cards"])
-    assert "teminal_hf.commands" in setuptools["packages"]
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert wheel["wheel"]["force-include"] == {"hub_cards": "teminal_hf/hub_cards", "recipes": "teminal_hf/recipes"}
 
 
 SMALL = "--n_groups 16 --num_train_epochs 1 --per_device_train_batch_size 8 --report_groups 4 --clips_per_class 2"

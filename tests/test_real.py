@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from teminal_hf.evaluation import ZsteEvaluator
-from teminal_hf.features import LogMel
-from teminal_hf.models import load_clap
-from teminal_hf.pairs import STAGE_B_VIEWS, Renderer, RenderSettings, plan
-from teminal_hf.sources import esc50_folder
-from teminal_hf.towers import Cut, audio_prefix, audio_suffix
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.clips.sources import esc50_folder
+from teminal_hf.data.groups import STAGE_B_VIEWS, Renderer, RenderSettings, plan
+from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.split import Cut, audio_prefix, audio_suffix
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 ESC50, BASE = SHARED / "data" / "esc50", SHARED / "models" / "clap-esc50-base"

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from teminal_hf import demo
+from teminal_hf.tools import page as demo
 
 staged = Path(__file__).with_name("models.json")
 named = json.loads(staged.read_text(encoding="utf-8")) if staged.is_file() else {"base": "clap-mini"}

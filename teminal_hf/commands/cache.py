@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from teminal_hf import cache
+from teminal_hf.storage import cache
 
 
 def register(commands: Any) -> None:

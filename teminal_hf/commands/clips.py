@@ -2,7 +2,7 @@
 
 import argparse
 
-from teminal_hf.sources import ClipTable, load_clips
+from teminal_hf.clips.sources import ClipTable, load_clips
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:

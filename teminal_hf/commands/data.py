@@ -8,11 +8,11 @@ from datasets import load_dataset
 
 from teminal_hf.commands import export_mteb
 from teminal_hf.commands.clips import add_clip_arguments, clip_arguments
-from teminal_hf.dataset import STAGES
-from teminal_hf.manifests import check_name, push_manifests, write_manifests
-from teminal_hf.model_card import DATASET
-from teminal_hf.preview import write_preview
-from teminal_hf.run_folder import open_run
+from teminal_hf.data.builder import STAGES
+from teminal_hf.data.publishing import check_name, push_manifests, write_manifests
+from teminal_hf.runs.model_card import DATASET
+from teminal_hf.runs.run_folder import open_run
+from teminal_hf.tools.preview import write_preview
 
 _FOLDS = ("train_folds", "validation_folds", "test_folds")
 

@@ -11,12 +11,12 @@ from typing import Any
 from huggingface_hub import SpaceCardData, hf_hub_download
 
 import teminal_hf
-from teminal_hf import demo
-from teminal_hf.cards import render_card
-from teminal_hf.hub import push_folder
-from teminal_hf.models import CLAP_MINI
-from teminal_hf.places import cards_folder
-from teminal_hf.run_folder import RECORD, ROOT, is_complete, read_record
+from teminal_hf.hub.cards import render_card
+from teminal_hf.hub.push import push_folder
+from teminal_hf.models.checkpoint import CLAP_MINI
+from teminal_hf.runs.run_folder import RECORD, ROOT, is_complete, read_record
+from teminal_hf.storage.packaged import cards_folder
+from teminal_hf.tools import page as demo
 
 
 def register(commands: Any) -> None:
@@ -83,7 +83,7 @@ def _push(name: str, model: str, base: str) -> None:
                 "--to USER/NAME), and give its name on the Hub to --model or --base"
             )
     retry = f"Try again with: {shlex.join(['teminal', 'demo', '--push', name, '--model', model, '--base', base])}"
-    managed = ["teminal_hf/*", "teminal_hf/*/*"]
+    managed = ["teminal_hf/*", "teminal_hf/*/*", "teminal_hf/*/*/*"]
     with tempfile.TemporaryDirectory(prefix="teminal-space-") as folder:
         stage_space(Path(folder), model, base)
         print(push_folder(folder, name, "space", ["**/*"], retry=retry, managed=managed, space_sdk="gradio"))

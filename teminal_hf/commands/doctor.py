@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from teminal_hf.doctor import diagnose
-from teminal_hf.models import CLAP_MINI
+from teminal_hf.models.checkpoint import CLAP_MINI
+from teminal_hf.tools.doctor import diagnose
 
 _ABOUT = (
     "Says whether a checkpoint is a CLAP, whole and unfused, whether its text tower has collapsed, what its stored "

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from teminal_hf.commands.clips import add_clip_arguments, clips_of
-from teminal_hf.dataset import split_folds
-from teminal_hf.evaluation import ZsteEvaluator, rank
-from teminal_hf.models import CLAP_MINI, load_clap
-from teminal_hf.report import compare, format_table, to_json
-from teminal_hf.run_folder import read_record, write_json
-from teminal_hf.tasks import PROMPT, ZSTE_TASKS
+from teminal_hf.data.builder import split_folds
+from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS
+from teminal_hf.evaluation.evaluator import ZsteEvaluator, rank
+from teminal_hf.evaluation.report import compare, format_table, to_json
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap
+from teminal_hf.runs.run_folder import read_record, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from teminal_hf.cards import public_name
+from teminal_hf.clips.sources import SOUND_BANK
 from teminal_hf.commands.clips import add_clip_arguments, clips_of
-from teminal_hf.dataset import split_folds
-from teminal_hf.manifests import ATTRIBUTION
-from teminal_hf.mteb_export import export
-from teminal_hf.rendering import licence_of_clips
-from teminal_hf.run_folder import check_free
-from teminal_hf.sources import SOUND_BANK
+from teminal_hf.data.builder import split_folds
+from teminal_hf.data.manifest_audio import licence_of_clips
+from teminal_hf.data.publishing import ATTRIBUTION
+from teminal_hf.hub.cards import public_name
+from teminal_hf.integrations.mteb_export import export
+from teminal_hf.runs.run_folder import check_free
 
 
 def register(actions: Any) -> None:

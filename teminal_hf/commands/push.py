@@ -9,12 +9,12 @@ from typing import Any
 
 from huggingface_hub import SpaceCardData
 
-from teminal_hf import zste
-from teminal_hf.cards import render_card
-from teminal_hf.demo import GRADIO_VERSION
-from teminal_hf.hub import make_repo, push_folder, push_run
-from teminal_hf.model_card import PAPER
-from teminal_hf.places import cards_folder
+from teminal_hf.evaluation import zste
+from teminal_hf.hub.cards import render_card
+from teminal_hf.hub.push import make_repo, push_folder, push_run
+from teminal_hf.runs.model_card import PAPER
+from teminal_hf.storage.packaged import cards_folder
+from teminal_hf.tools.page import GRADIO_VERSION
 
 METRIC = "teminal/zste"
 

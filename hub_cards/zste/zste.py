@@ -1,1 +1,0 @@
-../../teminal_hf/zste.py

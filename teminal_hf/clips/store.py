@@ -1,0 +1,156 @@
+"""Decoded clips on disk: decoded and resampled once, then mapped by every process and every run that needs them."""
+
+import errno
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from teminal_hf.audio.resampling import resampler
+from teminal_hf.audio.waveform import BadClipError, Waveform, trim_bounds
+from teminal_hf.storage.cache import digest, entry_folder, written_whole
+
+# Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
+# do with their output, or what we store of it, changes.
+FORMAT = (1, soundfile.__libsndfile_version__)
+SAMPLES, INDEX = "samples.int16", "index.json"
+MAX_THREADS = 8  # each holds a clip or two in memory
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip of `length` samples from `offset` on, in units of `step`; from `start` to `stop` it sounds."""
+
+    offset: int
+    length: int
+    step: float
+    start: int
+    stop: int
+    content: str
+
+
+_Decoded = tuple[_Clip | str, NDArray[np.int16]]  # with its samples; or what is bad about it, and none
+
+
+class ClipStore:
+    """The clips of one entry, by number: 16-bit integers mapped into memory, which all processes share.
+
+    A bad clip is remembered: asking for it raises its `BadClipError` again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        self._folder = folder
+        self.sampling_rate: int = index["sampling_rate"]
+        self._clips = [_Clip(**clip) if isinstance(clip, dict) else str(clip) for clip in index["clips"]]
+        empty = index["n_bytes"] == 0  # every clip is bad; an empty file cannot be mapped
+        self._samples = np.zeros(0, np.int16) if empty else np.memmap(folder / SAMPLES, np.int16, "r").view(np.ndarray)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ClipStore, (self._folder,)  # worker processes map the file themselves
+
+    def waveform(self, number: int, *, trim: bool) -> Waveform:
+        """Mono float32 (samples,), rounded to 1/32767 of its peak; whole, or what `trim_silence` leaves of it."""
+        clip = self._clip(number)
+        start, stop = (clip.start, clip.stop) if trim else (0, clip.length)
+        return self._samples[clip.offset + start : clip.offset + stop] * np.float32(clip.step)
+
+    def content(self, number: int) -> str:
+        """Hash of the clip's samples: the same sound, wherever it was read from, has the same."""
+        return self._clip(number).content
+
+    def _clip(self, number: int) -> _Clip:
+        clip = self._clips[number]
+        if isinstance(clip, str):
+            raise BadClipError(clip)
+        return clip
+
+
+def open_store(what: str, origins: Sequence[str], sampling_rate: int, read: Callable[[int], Waveform]) -> ClipStore:
+    """The store of these clips, written first if there is none.
+
+    Args:
+        what: says to a person which clips they are.
+        origins: of each clip, what its sound depends on; with the rate and the resampler they are the entry's key.
+        sampling_rate: Hz.
+        read: clip number -> waveform at `sampling_rate`, or a `BadClipError`; called by several threads.
+
+    Raises:
+        OSError: the disk is full; the message says what to do.
+    """
+    by = resampler()
+    folder = entry_folder("clips", digest(FORMAT, by, sampling_rate, list(origins)), f"{what} ({by})")
+    if not _is_whole(folder):
+        _write(folder, len(origins), sampling_rate, read)
+    return ClipStore(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """The index is written last. A machine that went down may yet have lost what it had taken for written."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return bool((folder / SAMPLES).stat().st_size == index["n_bytes"])
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Waveform]) -> None:
+    clips: list[dict[str, Any] | str] = []
+    n_samples = 0
+    try:
+        with written_whole(folder / SAMPLES) as draft, draft.open("wb") as file:
+            decoded = _in_order(partial(_decode, read, sampling_rate), n)
+            for clip, samples in tqdm(decoded, desc="decoding clips", total=n, unit="clip", leave=False):
+                clips.append(clip if isinstance(clip, str) else asdict(replace(clip, offset=n_samples)))
+                file.write(samples.data)
+                n_samples += len(samples)
+        with written_whole(folder / INDEX) as draft:
+            index = {"sampling_rate": sampling_rate, "n_bytes": 2 * n_samples, "clips": clips}
+            draft.write_text(json.dumps(index), encoding="utf-8")
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        needed = f", all need about {2 * n_samples * n / len(clips) / 2**20:.0f} MiB" if clips else ""
+        raise OSError(
+            f"the disk is full: {len(clips)} of {n} decoded clips are written to {folder}{needed}. Make room, for "
+            "instance with `teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk"
+        ) from error
+
+
+def _in_order(read: Callable[[int], _Decoded], n: int) -> Iterator[_Decoded]:
+    """`read` of 0 to n - 1 by several threads (decoding lets others run), never far ahead of the writing."""
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    ahead: deque[Future[_Decoded]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number in range(n):
+            ahead.append(pool.submit(read, number))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _decode(read: Callable[[int], Waveform], sampling_rate: int, number: int) -> _Decoded:
+    try:
+        waveform = read(number)
+        start, stop = trim_bounds(waveform, sampling_rate)
+    except BadClipError as error:
+        return str(error), np.zeros(0, np.int16)
+    peak = float(np.abs(waveform).max())
+    samples, step = np.round(waveform * (32767 / peak)).astype(np.int16), peak / 32767
+    facts = json.dumps([sampling_rate, step, start, stop])
+    content = hashlib.blake2b(samples.tobytes() + facts.encode(), digest_size=16).hexdigest()
+    return _Clip(0, len(samples), step, start, stop, content), samples

@@ -1,0 +1,1 @@
+"""Captions, groups, their rendering, ZSTE items and their publishing."""

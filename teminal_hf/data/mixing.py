@@ -1,0 +1,80 @@
+"""A user's own audio-caption pairs beside the groups of stage B."""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from teminal_hf.data.caption_pairs import PlainPairs
+from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
+from teminal_hf.data.groups import GroupDataset
+from teminal_hf.storage.cache import digest
+
+logger = logging.getLogger(__name__)
+
+_ORDER = re.compile(
+    r"\b(before|after|afterwards|while|then|later|followed by|preceded by|during|until|meanwhile|as)\b", re.IGNORECASE
+)
+_HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
+
+
+class WithPairs(Dataset[dict[str, Any]]):
+    """Each group with one of the user's own pairs as its view `pair`.
+
+    A round deals every pair out once, in an order of its own; with fewer groups than pairs the rest is never heard (a
+    warning says how many).
+
+    Args:
+        groups: rows of stage B.
+        pairs: recordings with captions, at the same sampling rate.
+        seed: of the order.
+    """
+
+    def __init__(self, groups: GroupDataset, pairs: PlainPairs, seed: int) -> None:
+        self.groups, self.pairs = groups, pairs
+        rng = np.random.default_rng([seed, len(pairs)])
+        order: list[int] = []
+        while len(order) < len(groups):
+            order += rng.permutation(len(pairs)).tolist()
+        self._order = order[: len(groups)]
+        captions = [row["forward_caption"] for row in pairs.manifest]
+        self._captions = [captions[i] for i in self._order]
+        _describe(captions, len(groups))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.pairs[self._order[index]]
+        return self.groups[index] | {"pair": pair["forward"], "pair_caption": pair["forward_caption"]}
+
+    @property
+    def manifest(self) -> list[dict[str, Any]]:
+        """The rows without audio."""
+        rows = zip(self.groups.manifest, self._captions, strict=True)
+        return [dict(row) | {"pair_caption": caption} for row, caption in rows]
+
+    @property
+    def recordings_id(self) -> str:
+        """Hash of all that the audio depends on."""
+        return digest(self.groups.recordings_id, self.pairs.recordings_id, self._order)
+
+
+def _describe(captions: Sequence[str], n_groups: int) -> None:
+    n, temporal = len(captions), sum(bool(_ORDER.search(caption)) for caption in captions)
+    logger.info(
+        "%d pairs beside %d groups; %d captions say when (before, after, while, then ...)", n, n_groups, temporal
+    )
+    if not temporal:
+        logger.warning("none of the %d captions says when: they teach sounds, not order", n)
+    if n > n_groups:
+        logger.warning("%d of %d pairs are not heard: set n_groups to %d or more", n - n_groups, n, n)
+    if held_out := sum(bool(_HELD_OUT.search(caption)) for caption in captions):
+        logger.warning(
+            "%d captions use %s: ZSTE's task 8, which asks with these, no longer measures unseen wordings",
+            held_out,
+            ", ".join(HELD_OUT_CONNECTIVES),
+        )

@@ -1,0 +1,143 @@
+"""The items of ZSTE: which recording is played, which captions are offered, which of them is right.
+
+Items are fixed by (clips, seed) and meant for folds that were never trained on. How they are scored is `zste.py`'s.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from teminal_hf.clips.sources import ClipTable
+from teminal_hf.data.captions import FIRST_SOUND, SECOND_SOUND, caption, meaning, spoken
+
+ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
+PROMPT = "this is a sound of {}"  # of class names, in tasks 1 and 2; LAION-CLAP's own
+
+_AUDIO = {"1": ("clip",), "2C": ("overlay",), "2D": ("overlay",), "3B": ("overlay",), "4B": ("overlay",)} | {
+    "G": ("forward", "reversed")
+}
+_HELD_OUT = {"before": ("followed by", "then"), "after": ("preceded by",)}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: `views` of the group (clip_a, clip_b) against `candidates`; `right` are indices as `zste.score`
+    wants them. `wording` is how order is put: "before" or "after", "" where the captions name none."""
+
+    task: str
+    group_id: int
+    clip_a: str
+    clip_b: str
+    views: tuple[str, ...]
+    candidates: tuple[str, ...]
+    right: tuple[int, ...]
+    wording: str = ""
+
+
+def plan_zste(
+    clips: ClipTable,
+    *,
+    n_groups: int | None = None,
+    seed: int = 0,
+    tasks: Sequence[str] = ZSTE_TASKS,
+    prompt: str = PROMPT,
+) -> list[Item]:
+    """Items of `tasks` over up to `n_groups` groups (default and maximum: one per clip).
+
+    Each clip is used at most once as the first and once as the second of a group; in every other group order is asked
+    with "before", in the rest with "after" wording.
+
+    Raises:
+        ValueError: unknown task, or more groups asked for than there are clips.
+    """
+    unknown = sorted(set(tasks) - set(ZSTE_TASKS))
+    if unknown:
+        raise ValueError(f"unknown task(s) {', '.join(unknown)}; choose of {', '.join(ZSTE_TASKS)}")
+    if prompt.count("{}") != 1 or prompt.count("{") != 1:
+        raise ValueError(f"the prompt must hold one {{}} for the class name, got {prompt!r}")
+    n_groups = len(clips) if n_groups is None else n_groups
+    if not 0 < n_groups <= len(clips):
+        raise ValueError(
+            f"n_groups={n_groups}, but these folds hold {len(clips)} clips and each is used once per position"
+        )
+    items = []
+    for group_id, (a, b) in enumerate(_pairs(clips, seed)[:n_groups]):
+        pair = (clips.labels[a], clips.labels[b])
+        wording = ("before", "after")[group_id % 2]
+        for task in tasks:
+            rng = np.random.default_rng([seed, group_id, ZSTE_TASKS.index(task)])
+            candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
+            views = _AUDIO.get(task, ("forward",))
+            items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
+    return items
+
+
+def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
+    """Two orders of the clips, matched place by place, classes different in every place."""
+    rng = np.random.default_rng([seed, len(clips)])
+    label, most = Counter(clips.labels).most_common(1)[0]
+    if 2 * most > len(clips):
+        raise ValueError(f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class")
+    first, second = (rng.permutation(len(clips)).tolist() for _ in range(2))
+    for i in range(len(clips)):
+        while clips.labels[first[i]] == clips.labels[second[i]]:
+            j = int(rng.integers(len(clips)))
+            fits = clips.labels[second[i]] != clips.labels[first[j]]
+            if fits and clips.labels[second[j]] != clips.labels[first[i]]:
+                second[i], second[j] = second[j], second[i]
+    return list(zip(first, second, strict=True))
+
+
+def _question(
+    task: str, pair: tuple[str, str], classes: list[str], wording: str, prompt: str, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+    """Candidates in shuffled order, right indices, and the wording they ask with."""
+    a, b = pair
+    if task in ("1", "2A", "2B", "2C", "2D"):
+        right = (a,) if task == "1" else (a, b)
+        return (*_shuffled([prompt.format(spoken(c)) for c in classes], [classes.index(c) for c in right], rng), "")
+    if task in ("5A", "5B"):
+        order = [str(c) for c in rng.permutation(classes)]
+        captions = [template.format(spoken(c)) for template in (FIRST_SOUND, SECOND_SOUND) for c in order]
+        return tuple(captions), (order.index(a), len(classes) + order.index(b)), ""
+    if task == "G":
+        return (caption(wording, a, b), caption(wording, b, a)), (0, 3), wording
+    if task == "8":
+        connective = str(rng.choice(_HELD_OUT[wording]))
+        return (*_shuffled([caption(connective, a, b), caption(connective, b, a)], [0], rng), wording)
+    captions = [caption(wording, a, b), caption(wording, b, a)]
+    if task != "3O":
+        captions.append(caption("while", *_either_way(a, b, rng)))
+    if task in ("4A", "4B"):
+        captions += _distractors(pair, classes, wording, rng)
+    return (*_shuffled(captions, [2 if task in ("3B", "4B") else 0], rng), wording)
+
+
+def _distractors(pair: tuple[str, str], classes: list[str], wording: str, rng: np.random.Generator) -> list[str]:
+    """C - 3 further captions, half naming exactly one class of the pair, half none; no two mean the same."""
+    others = [c for c in classes if c not in pair]
+    n_rest = len(classes) - 3
+    captions: dict[str, str] = {}
+    while len(captions) < n_rest:
+        if len(captions) < n_rest // 2:
+            one, other = str(rng.choice(pair)), str(rng.choice(others))
+        else:
+            one, other = (str(c) for c in rng.choice(others, 2, replace=False))
+        first, second = _either_way(one, other, rng)
+        connective = str(rng.choice([wording, wording, "while"]))  # as often as among the first three
+        key = meaning("overlap" if connective == "while" else "sequence", first, second)
+        captions.setdefault(key, caption(connective, first, second))
+    return list(captions.values())
+
+
+def _either_way(a: str, b: str, rng: np.random.Generator) -> tuple[str, str]:
+    return (a, b) if rng.random() < 0.5 else (b, a)
+
+
+def _shuffled(
+    captions: list[str], right: list[int], rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    order = rng.permutation(len(captions)).tolist()
+    return tuple(captions[i] for i in order), tuple(order.index(i) for i in right)

@@ -1,0 +1,1 @@
+"""ZSTE: scoring, evaluator, ranking, reports."""

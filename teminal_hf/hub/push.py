@@ -1,0 +1,220 @@
+"""Push a folder to the Hub: one commit, safe to repeat, and never a pickle."""
+
+import fnmatch
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from teminal_hf.hub.cards import public_name
+from teminal_hf.runs import run_folder
+from teminal_hf.runs.model_card import CARD, write_card
+
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "*processor_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+RUN_FILES = (*CHECKPOINT_FILES, CARD, "config.yaml", "run.json", "log.json", "zste.json", "zste.png")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+
+
+class PushError(OSError):
+    """A push that failed; everything is still on disk, and the message says how to try again."""
+
+
+def try_again(folder: str | Path, *command: str) -> str:
+    """How a failed push of `folder` is repeated, for its message."""
+    return f"All is in {folder}; try again with: {shlex.join(command)}"
+
+
+def make_repo(
+    repo_id: str,
+    repo_type: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    space_sdk: str | None = None,
+) -> str:
+    """Make the repository (and the branch `revision`), where it is not there yet, and return its full id ("name" is one
+    in the user's own namespace). Before a long training this tells whether there will be something to push to.
+
+    Raises:
+        ValueError: a name that no repository can have.
+        PushError: not logged in, no right to write, no connection, an answer the Hub should not give, or a repository
+            that is public where a private one is asked for.
+    """
+    validate_repo_id(repo_id)
+    api = HfApi(token=token, library_name="teminal_hf")
+    try:
+        if "/" not in repo_id:
+            repo_id = f"{api.whoami()['name']}/{repo_id}"
+        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        is_public = private and not api.repo_info(repo_id, repo_type=repo_type).private
+    except Exception as error:  # its network errors are of httpx or httpx2, by the version of huggingface_hub
+        raise PushError(f"{repo_id} cannot be pushed to ({_said(error)}). {_advice(error)}".strip()) from error
+    if is_public:
+        raise PushError(f"{repo_id} is there already, and public: make it private first, or choose another name.")
+    return repo_id
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    repo_type: str,
+    files: Sequence[str],
+    *,
+    retry: str,
+    managed: Sequence[str] | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    space_sdk: str | None = None,
+    revision: str | None = None,
+    message: str = "Upload with teminal_hf",
+    within: str = "",
+    instead: Mapping[str, bytes] | None = None,
+) -> str:
+    """Upload those of `files` (patterns, relative to `folder`) that are there, in one commit: all of them or none. The
+    repository is made where it is missing. What is there already, unchanged, is not sent again, and a push that changes
+    nothing makes no commit.
+
+    Args:
+        repo_id: "user/name", or "name" in the user's own namespace.
+        repo_type: "model", "dataset" or "space".
+        retry: how to repeat the push, a sentence for the message of a failure (see `try_again`).
+        managed: patterns of files that earlier pushes may have left, and that this one replaces: what it does not bring
+            along is removed (default: `files`; nothing if `within` a folder).
+        within: a folder of the repository to put the files in.
+        instead: what to send in the place of some files' content, by their name.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        ValueError: the patterns match no file, or a pickle; a name that no repository can have.
+        PushError: as `make_repo`, or the upload failed.
+    """
+    folder = Path(folder)
+    found = sorted({path for pattern in files for path in folder.glob(pattern) if path.is_file()})
+    if not found:
+        raise ValueError(f"{folder} holds nothing to push: none of {', '.join(files)}")
+    pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
+    if pickles:
+        raise ValueError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
+    validate_repo_id(repo_id)
+    api = HfApi(token=token, library_name="teminal_hf")
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    owned = () if within else files if managed is None else managed
+    try:
+        repo_id = make_repo(repo_id, repo_type, private=private, token=token, revision=revision, space_sdk=space_sdk)
+        there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision) if owned else []
+        stale = [name for name in there if name not in names and any(_matches(name, p) for p in owned)]
+        operations = [CommitOperationDelete(name) for name in stale] + [
+            CommitOperationAdd(f"{within}/{name}".lstrip("/"), (instead or {}).get(name, path))
+            for name, path in names.items()
+        ]
+        # upload_folder may cut a push into several commits, so that a failure would leave half of it.
+        api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)
+    except Exception as error:
+        said = str(error) if isinstance(error, PushError) else f"{_said(error)}. {_advice(error)}"
+        raise PushError(f"the push to {repo_id} failed, nothing is lost: {said.strip()} {retry}") from error
+    prefix = "" if repo_type == "model" else f"{repo_type}s/"
+    return f"{api.endpoint}/{prefix}{repo_id}"
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As `Path.glob` would have it, in which no * stands for a /."""
+    return name.count("/") == pattern.count("/") and fnmatch.fnmatch(name, pattern)
+
+
+def push_run(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run (of
+    paths of this machine the last part alone, and without what pushes it).
+
+    Raises:
+        ValueError: no finished run, or a processor that would tile short recordings.
+        PushError: as `push_folder`.
+    """
+    folder = Path(folder)
+    if not run_folder.is_complete(folder):
+        raise ValueError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
+    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    if extractor.get("padding") != "pad":
+        raise ValueError(
+            f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
+            'destroys their order; save it with padding="pad" (save_clap does)'
+        )
+    command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]
+    retry = try_again(folder, *command, *(["--revision", revision] if revision else []))
+    try:
+        repo_id = make_repo(repo_id, "model", private=private, token=token, revision=revision)
+    except PushError as error:
+        raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
+    write_card(folder, repo_id)
+    record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
+    config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
+    instead = {
+        run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
+        run_folder.CONFIG: yaml.safe_dump(_without_paths(config), sort_keys=True).encode(),
+    }
+    return push_folder(
+        folder,
+        repo_id,
+        "model",
+        RUN_FILES,
+        retry=retry,
+        private=private,
+        token=token,
+        revision=revision,
+        instead=instead,
+    )
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_paths(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner) for inner in value]
+    return public_name(value) if isinstance(value, str) else value
+
+
+def _said(error: BaseException) -> str:
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return said if error.__cause__ is None else f"{said}: {_said(error.__cause__)}"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # "Error while uploading", and then why
+        return _advice(error.__cause__)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, LocalTokenNotFoundError) or status == 401:
+        return "Log in first, with a token that may write: hf auth login."
+    if status == 403:
+        return "The token may not write there: make one that may, or choose another name."
+    if status is not None or isinstance(error, ValueError):  # such as a name that no repository can have
+        return ""
+    return "Is there a connection, and is HF_HUB_OFFLINE unset?"

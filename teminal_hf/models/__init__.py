@@ -1,0 +1,1 @@
+"""Checkpoints, their split into prefix and suffix, stages."""

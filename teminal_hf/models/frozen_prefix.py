@@ -1,0 +1,157 @@
+"""The frozen layers of a model, and where on disk their output is kept."""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+import transformers
+from torch import Tensor
+from transformers import ClapModel, ClapProcessor
+
+from teminal_hf.audio import log_mel
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.models import split
+from teminal_hf.models.split import Cut, audio_prefix, prefix_modules, text_prefix
+from teminal_hf.models.tokenizer import tokenize
+from teminal_hf.storage.cache import cache_root, code_id, digest, entry_folder, need_space
+from teminal_hf.storage.tensor_store import TokenStore
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+CPU_CHUNK, CHUNK = 8, 128  # recordings at a time: more fall out of a CPU's caches, and fewer leave a GPU idle
+CAPTIONS = 128  # at a time
+
+# The code that the stores' content depends on; what is heard, and the ids that are read, are the callers' to hash.
+COMPUTED_BY = (sys.modules[__name__], log_mel, split)
+
+# What a configuration says of where it came from, not of what it computes.
+_ORIGIN = ("_name_or_path", "architectures", "dtype", "transformers_version")
+
+
+@dataclass
+class FrozenPrefix:
+    """What lies before `cut` in `clap`, and the stores of its output.
+
+    The key of a store holds all that its content depends on: the frozen weights (every stage and seed that starts from
+    one base shares them), configuration, cut, log-mel or token ids, precision, device, and the code of this package
+    and the versions of those that it computes with. Autocast, where it is on, is on here too, and part of the key.
+
+    Args:
+        clap: on the device that is to compute.
+        dtype: of the stores: "float16", "bfloat16" or "float32".
+
+    Raises:
+        ValueError: unknown dtype.
+    """
+
+    clap: ClapModel
+    cut: Cut
+    processor: ClapProcessor
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown cache_dtype {self.dtype!r}; choose of {', '.join(DTYPES)}")
+
+    def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TokenStore:
+        """The store of rows of `n_views` recordings each; `recordings_id` is a hash of all that is to be heard."""
+        transform = LogMel.from_extractor(self.processor.feature_extractor)
+        blank = torch.zeros(1, 1, 1, transform.n_frames, transform.n_mels)
+        shape = (n_views, *self.audio(blank).shape[2:])
+        settings = (transform.sampling_rate, transform.n_samples, transform.hop_length, transform.n_fft)
+        key = self._key("audio", settings, _content(transform.buffers()), recordings_id, n_rows, n_views)
+        folder = entry_folder("prefix", key, f"{n_rows} x {n_views} recordings, {self.dtype}")
+        return TokenStore(folder, n_rows, shape, DTYPES[self.dtype])
+
+    def captions(self, captions: Sequence[str]) -> tuple[TokenStore, Tensor]:
+        """The store of these captions' hidden states, and their token ids and attention mask, (n, 2, L), padded to the
+        longest of all."""
+        tokens = tokenize(self.processor, captions)
+        both = torch.stack([tokens["input_ids"], tokens["attention_mask"]], dim=1)
+        key = self._key("text", list(both.shape), _content([both]))
+        folder = entry_folder("prefix", key, f"{len(captions)} captions, {self.dtype}")
+        shape = (both.shape[-1], self.clap.text_model.config.hidden_size)
+        return TokenStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
+
+    def fill_recordings(self, store: TokenStore, features: Any, num_workers: int = 0, *, together: bool = True) -> None:
+        """Compute what is missing; `features[i]` is the log-mel of row i, (n_views, 1, frames, mels)."""
+        batch = max(1, self._chunk // store.row_shape[0])
+        desc = "recordings through the frozen prefix"
+        store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
+
+    def fill_captions(self, store: TokenStore, ids_and_mask: Tensor, *, together: bool = True) -> None:
+        """Compute what is missing."""
+        desc = "captions through the frozen prefix"
+        store.fill(ids_and_mask, self.text, batch_size=CAPTIONS, desc=desc, together=together)
+
+    @torch.inference_mode()
+    def audio(self, features: Tensor) -> Tensor:
+        """Log-mel (n, K, 1, frames, mels) -> tokens (n, K, L, C)."""
+        flat = features.flatten(0, 1).to(self.clap.device)
+        with _eval_mode(self.clap):
+            tokens = [audio_prefix(self.clap, self.cut, chunk) for chunk in flat.split(self._chunk)]
+        return torch.cat(tokens).unflatten(0, features.shape[:2])
+
+    @torch.inference_mode()
+    def text(self, ids_and_mask: Tensor) -> Tensor:
+        """Token ids and mask (n, 2, L) -> hidden states (n, L, H)."""
+        ids, mask = ids_and_mask.to(self.clap.device).unbind(dim=1)
+        with _eval_mode(self.clap):
+            return text_prefix(self.clap, self.cut, ids, mask)
+
+    @property
+    def _chunk(self) -> int:
+        return CPU_CHUNK if self.clap.device.type == "cpu" else CHUNK
+
+    def _key(self, tower: str, *parts: Any) -> str:
+        cut = {"audio": self.cut.audio_blocks, "text": self.cut.text_layers}[tower]
+        config = self.clap.config.to_dict()[f"{tower}_config"]
+        config = {name: value for name, value in config.items() if name not in _ORIGIN}
+        device = self.clap.device.type
+        autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+        versions = [str(package.__version__) for package in (torch, transformers, numpy)]
+        how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code_id(*COMPUTED_BY), *versions]
+        modules = prefix_modules(self.clap, self.cut)[tower]
+        names = [list(module.state_dict()) for module in modules]
+        weights = _content(tensor for module in modules for tensor in module.state_dict().values())
+        return digest(tower, cut, names, weights, config, how, *parts)
+
+
+def _content(tensors: Iterable[Tensor]) -> str:
+    """Hash of the tensors' bytes, in order."""
+    hashed = hashlib.sha256()
+    for tensor in tensors:
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
+
+
+@contextmanager
+def _eval_mode(clap: ClapModel) -> Iterator[None]:
+    """No dropout, and no batch statistics that drift; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in clap.modules()]
+    clap.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def announce(*stores: TokenStore) -> None:
+    """Say what the stores take and what of it is there; raise an OSError where the rest does not fit on the disk."""
+    total, missing = (sum(amounts) for amounts in zip(*((s.n_bytes, s.missing_bytes) for s in stores), strict=True))
+    what = f"frozen prefix, {total / 2**20:.0f} MiB"
+    if missing:
+        free = need_space(missing, what)
+        logger.info(
+            "%s: %.0f MiB to compute into %s (%.1f GiB free)", what, missing / 2**20, cache_root(), free / 2**30
+        )
+    else:
+        logger.info("%s: found in %s", what, cache_root())

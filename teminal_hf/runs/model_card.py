@@ -1,0 +1,151 @@
+"""The model card of a run: what its run.json, config.yaml and zste.json say, and nothing else."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from teminal_hf.hub.cards import public_name, render_card
+from teminal_hf.models.checkpoint import CLAP_MINI
+from teminal_hf.evaluation.report import format_table
+from teminal_hf.runs.run_folder import read_record
+from teminal_hf.evaluation.zste import CITATION
+
+logger = logging.getLogger(__name__)
+
+CARD = "README.md"
+PAPER = "2408.09269"
+DATASET = "teminal/esc50-temporal"
+
+# Said elsewhere on the card, or about this machine and not about the weights.
+_NOT_SETTINGS: tuple[str, ...] = (
+    "model",
+    "start_from",
+    "source",
+    "data_dir",
+    "pairs",
+    "seed",
+    "report_to",
+    "logging_steps",
+    "disable_tqdm",
+)
+_NOT_SETTINGS += ("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision")
+_NOT_SETTINGS += ("train_folds", "validation_folds", "test_folds", "use_cpu", "cache_prefix", "dataloader_num_workers")
+
+
+def write_card(folder: Path, repo_id: str) -> None:
+    """Write `README.md` of the finished run in `folder`, to be pushed to `repo_id`; one that was edited by hand since
+    is left as it is."""
+    path = folder / CARD
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        written_for = re.search(r'ClapModel\.from_pretrained\("([^"]+)"\)', text)
+        if written_for is None or text != model_card(folder, written_for[1]):
+            logger.warning("%s was edited and is kept; if it names another repository than %s, mend it", path, repo_id)
+            return
+    path.write_text(model_card(folder, repo_id), encoding="utf-8")
+
+
+def model_card(folder: Path, repo_id: str) -> str:
+    """The card's text.
+
+    Raises:
+        FileNotFoundError: `folder` holds no run.
+    """
+    record = read_record(folder)
+    if not record:
+        raise FileNotFoundError(f"{folder} holds no run: run.json is missing")
+    table = _comparison(folder)
+    stages = [_stage(facts) for facts in (*record.get("history", ()), record)]
+    licence = _licence(stages, record["base"])
+    data = ModelCardData(
+        model_name=repo_id.split("/")[-1],
+        license=licence,
+        license_name="that-of-base-and-data" if licence == "other" else None,
+        library_name="transformers",
+        base_model=record["base_on_hub"],
+        tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
+        eval_results=_eval_results(table, record),
+    )
+    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    return render_card(
+        "model.md.jinja",
+        data,
+        repo_id=repo_id,
+        base=record["base_name"],
+        temporal=any(stage["stage"] in ("stage_a", "stage_b") for stage in stages),
+        version=record["versions"]["teminal_hf"],
+        citation=CITATION.strip(),
+        stages=stages,
+        table=format_table(table, "before", "after") if table else "",
+        retention=table.get("1"),
+        seconds=extractor["max_length_s"],
+        sampling_rate=extractor["sampling_rate"],
+        licence=licence,
+        non_commercial=any(stage["licence"] == "cc-by-nc-3.0" for stage in stages),
+        layers=list(dict.fromkeys(layer for stage in stages for layer in stage["layers"])),
+        paper=PAPER,
+    )
+
+
+def _comparison(folder: Path) -> dict[str, Any]:
+    path = folder / "zste.json"
+    return json.loads(path.read_text(encoding="utf-8"))["comparison"] if path.is_file() else {}
+
+
+def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {k: v for k, v in facts.get("settings", {}).items() if k not in _NOT_SETTINGS}
+    return {
+        "name": facts["stage"].replace("_a", " A").replace("_b", " B").replace("_", " "),
+        "stage": facts["stage"],
+        "source": facts["source_name"],
+        "pairs": facts["pairs_name"],
+        "folds": facts.get("folds", {}),
+        "seed": facts["seed"],
+        "steps": facts.get("steps"),
+        "seconds": facts.get("train_seconds"),
+        "trained": facts["trained"],
+        "layers": _layers(facts["trained_tensors"]),
+        "licence": facts.get("licence"),
+        "settings": settings,
+    }
+
+
+def _layers(tensors: Sequence[str]) -> list[str]:
+    """The modules that the trained tensors belong to, down to the block or layer."""
+    names = []
+    for tensor in tensors:
+        parts = tensor.removeprefix("base_model.model.").split(".")
+        numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+        names.append(".".join(parts[: numbers[-1] + 1] if numbers else parts[:1] + parts[1:-1]))
+    return list(dict.fromkeys(names))
+
+
+def _licence(stages: Sequence[Mapping[str, Any]], base: str) -> str:
+    licences = {stage["licence"] for stage in stages}
+    if "cc-by-nc-3.0" in licences and None not in licences:
+        return "cc-by-nc-3.0"
+    return "apache-2.0" if licences == {"apache-2.0"} and base == CLAP_MINI else "other"
+
+
+def _eval_results(table: Mapping[str, Any], record: Mapping[str, Any]) -> list[EvalResult] | None:
+    folds = ", ".join(map(str, record.get("folds", {}).get("test", ())))
+    results = [
+        EvalResult(
+            task_type="zero-shot-audio-classification",
+            task_name="ZSTE, zero-shot temporal evaluation",
+            dataset_type=DATASET if record["licence"] == "cc-by-nc-3.0" else public_name(record["source"]),
+            dataset_name=f"ZSTE on fold {folds} of {record['source_name']}",
+            dataset_config="zste",
+            dataset_split="test",
+            metric_type="accuracy" if row["chance"] is not None else task,
+            metric_name=f"{task}, accuracy" if row["chance"] is not None else task,
+            metric_value=round(row["post_accuracy"], 4),
+        )
+        for task, row in table.items()
+    ]
+    return results or None

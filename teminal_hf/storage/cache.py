@@ -1,0 +1,127 @@
+"""What is computed once and kept between runs: decoded clips and frozen prefixes, in `$TEMINAL_CACHE`, by default the
+folder `teminal_hf` in `$HF_HOME`.
+
+An *entry* is a folder `<kind>/<key>`. Its key is a hash of everything that its content depends on: nothing is ever
+updated, and an entry whose inputs have changed is not found.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from huggingface_hub import constants
+
+Kind = Literal["clips", "prefix"]
+KINDS: tuple[Kind, ...] = ("clips", "prefix")
+WAYS_OUT = "`teminal cache clear` removes what earlier runs left, TEMINAL_CACHE=FOLDER takes another place"
+_ABOUT = "about.json"
+
+
+def cache_root() -> Path:
+    """The folder of all entries."""
+    return Path(os.environ.get("TEMINAL_CACHE") or Path(constants.HF_HOME) / "teminal_hf")
+
+
+def digest(*parts: Any) -> str:
+    """Hash of JSON values: equal parts, equal hash, on every machine."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def entry_folder(kind: Kind, key: str, what: str) -> Path:
+    """The folder of an entry, made if it is new; `what` tells a person what it holds (`teminal cache info`).
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = cache_root() / kind / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _ABOUT).is_file():
+            with written_whole(folder / _ABOUT) as draft:
+                draft.write_text(json.dumps({"what": what}), encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror or error}; {WAYS_OUT}") from error
+    return folder
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The path of a draft that takes its name `path` once the block has ended well and it is on the disk, and is
+    removed if it has not: a reader never meets half a file, whenever the writer dies, and two writers of the same, on
+    one machine or on two, do no harm."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry, as `teminal cache info` lists it."""
+
+    kind: Kind
+    key: str
+    what: str
+    n_bytes: int
+
+
+def entries() -> list[Entry]:
+    """All entries, the largest first."""
+    found = []
+    for kind in KINDS:
+        for folder in sorted((cache_root() / kind).glob("*")):
+            about = folder / _ABOUT
+            what = json.loads(about.read_text(encoding="utf-8"))["what"] if about.is_file() else ""
+            n_bytes = sum(_size(file) for file in folder.iterdir())
+            found.append(Entry(kind, folder.name, what, n_bytes))
+    return sorted(found, key=lambda entry: -entry.n_bytes)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a draft that has meanwhile taken its name
+        return 0
+
+
+def clear(kinds: tuple[Kind, ...] = KINDS) -> int:
+    """Remove the entries of these kinds; how many bytes that freed. Not while a run needs them."""
+    before = sum(entry.n_bytes for entry in entries())
+    for kind in kinds:
+        shutil.rmtree(cache_root() / kind, ignore_errors=True)
+    return before - sum(entry.n_bytes for entry in entries())
+
+
+def code_id(*sources: ModuleType | Path) -> str:
+    """Hash of the source of modules, or of files: for keys of what depends on how it was computed."""
+    paths = [Path(str(source.__file__)) if isinstance(source, ModuleType) else source for source in sources]
+    return digest(*(path.read_text(encoding="utf-8") for path in paths))
+
+
+def need_space(n_bytes: int, what: str) -> int:
+    """Free bytes on the cache's disk.
+
+    Raises:
+        OSError: fewer than `n_bytes`.
+    """
+    cache_root().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache_root()).free
+    if n_bytes > free:
+        raise OSError(
+            f"{what}: {n_bytes / 2**30:.1f} GiB are to be written to {cache_root()}, where {free / 2**30:.1f} GiB are "
+            f"free; {WAYS_OUT}"
+        )
+    return free

@@ -1,0 +1,1 @@
+"""Doctor, preview and the page to try a model on."""

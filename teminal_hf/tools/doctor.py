@@ -1,0 +1,263 @@
+"""Is a checkpoint fit to hear order, and are your sounds fit for it? What `teminal doctor` says.
+
+The processor is read as it is stored, before `load_clap` mends it: that is what a user of plain transformers meets.
+"""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import soundfile
+import torch
+from huggingface_hub import is_offline_mode
+from safetensors import SafetensorError
+from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
+
+from teminal_hf.audio.waveform import BadClipError, decode, trim_bounds
+from teminal_hf.clips import soundbank
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.captions import spoken
+from teminal_hf.data.zste_items import PROMPT
+from teminal_hf.evaluation.evaluator import COLLAPSED, ZsteEvaluator, embed_text
+from teminal_hf.hub.offline import saying_what_to_fetch
+from teminal_hf.models.checkpoint import place_of
+from teminal_hf.models.split import collapse_similarity
+
+Level = Literal["ok", "warning", "problem"]
+
+ORDER_ITEMS = 40  # a checkpoint of laion's size answers them, loading apart, in about ten seconds on two CPU cores
+MAX_SCALE = 100.0  # where CLAP clamps it
+
+_UNFUSED = "use an unfused checkpoint, such as laion/clap-htsat-unfused"
+_FETCH = "HF_HUB_OFFLINE forbids asking the Hub; fetch it once, online: hf download {}"
+_SAVE_ANEW = 'save it anew, mended: `save_clap(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found out. "problem": this package refuses it, or it cannot give sensible answers. "warning": plain
+    transformers gets it wrong and this package does not, or the figures are poor. `fix` is empty where all is well."""
+
+    level: Level
+    what: str
+    fix: str = ""
+
+
+def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding]:
+    """Examine a checkpoint (folder, Hub id or "clap-mini") and audio files that it is to hear.
+
+    Nothing is raised for a bad checkpoint or a bad file: that is a finding. Ten seconds and more of the time are the
+    order check, left out where weights or processor are not fit for it.
+    """
+    return list(_findings(model_name, sounds))
+
+
+def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
+    place = place_of(name)
+    try:
+        with saying_what_to_fetch(str(place), f"hf download {name}"):
+            config = AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        yield Finding("problem", f"{name} cannot be read: {_first_line(error)}", "name a checkpoint folder or a Hub id")
+        return
+    if config.model_type != "clap":
+        what = f"{name} is a {config.model_type!r} checkpoint, no CLAP (model_type 'clap')"
+        yield Finding("problem", what, "name a CLAP checkpoint, such as laion/clap-htsat-unfused")
+        return
+    fused = bool(config.audio_config.enable_fusion)
+    yield _fusion(fused)
+    processor = yield from _processor(place, name)
+    model = yield from _weights(place, name)
+    if processor is not None:
+        for sound in sounds:
+            yield _sound(processor, sound)
+        # A fused model, or a processor for one, is refused before it can be asked anything.
+        if model is not None and not fused and processor.feature_extractor.truncation != "fusion":
+            yield from _answers(name, model, processor)
+
+
+def _is_not_here(place: str | Path) -> bool:
+    return is_offline_mode() and not Path(place).exists()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _fusion(fused: bool) -> Finding:
+    if not fused:
+        return Finding("ok", "a CLAP checkpoint, not fused")
+    what = (
+        "a fused checkpoint (enable_fusion=True): it mixes random crops of long audio, which loses the order of "
+        "events; this package refuses it"
+    )
+    return Finding("problem", what, _UNFUSED)
+
+
+def _processor(place: str | Path, name: str) -> Generator[Finding, None, ClapProcessor | None]:
+    """What the stored processor does to audio; returns it, or None where there is none."""
+    try:
+        processor = ClapProcessor.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        if _is_not_here(place):
+            yield Finding("problem", f"the processor of {name} is not on this machine", _FETCH.format(name))
+            return None
+        what = f"the processor (extractor and tokenizer) cannot be read: {_first_line(error)}"
+        fix = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
+        yield Finding("problem", what, fix)
+        return None
+    extractor = processor.feature_extractor
+    if extractor.truncation == "fusion":
+        what = 'the stored extractor has truncation="fusion": it makes four spectrograms, three of them random crops'
+        fix = 'save the processor with feature_extractor.truncation = "rand_trunc" if the weights are unfused; else '
+        fix += _UNFUSED
+        yield Finding("problem", what, fix)
+    yield _padding(extractor, name)
+    window, samples = f"{extractor.max_length_s} s at {extractor.sampling_rate} Hz", _plain_window(processor)
+    if samples == extractor.nb_max_samples:
+        yield Finding("ok", f"hears {window}; plain transformers crops what is longer at random")
+    else:
+        what = (
+            f"the stored tokenizer has max_length={samples}, which plain transformers takes for audio too: instead of "
+            f"{window} it hears {samples} samples ({1000 * samples / extractor.sampling_rate:.1f} ms) at random"
+        )
+        yield Finding("warning", what, _SAVE_ANEW.format(name))
+    return processor
+
+
+def _padding(extractor: ClapFeatureExtractor, name: str) -> Finding:
+    stored = f'the stored processor has padding="{extractor.padding}"'
+    if extractor.padding == "pad":
+        return Finding("ok", f"{stored}: short clips are followed by silence, never repeated")
+    what = f"{stored}: plain transformers repeats a short clip, so that A, B becomes A, B, A, B; this package pads"
+    return Finding("warning", what, _SAVE_ANEW.format(name))
+
+
+def _plain_window(processor: ClapProcessor) -> int:
+    """Samples that plain `ClapProcessor` lets through. A tokenizer that was saved after it had truncated holds a
+    `max_length`, and a processor hands its tokenizer's settings to the extractor as well."""
+    return int(processor.tokenizer.init_kwargs.get("max_length") or processor.feature_extractor.nb_max_samples)
+
+
+def _sound(processor: ClapProcessor, sound: str | Path) -> Finding:
+    """Would plain transformers tile or crop this file, and what is done here instead?"""
+    extractor = processor.feature_extractor
+    rate, window = extractor.sampling_rate, extractor.nb_max_samples
+    try:
+        waveform = decode(sound, rate)
+        trim_bounds(waveform, rate)
+    except BadClipError as error:
+        return Finding("problem", f"{sound} {error}", "repair it, or leave it out")
+    except OSError as error:
+        return Finding("problem", f"{sound} cannot be read ({error.strerror})", "name a file that is there")
+    length = len(waveform)
+    with soundfile.SoundFile(sound) as file:
+        stored = file.samplerate
+    what = f"{sound}: {length / rate:.3f} s at {stored} Hz"
+    if stored != rate:
+        what += f", which must be resampled to {rate} Hz (done here; plain transformers leaves it to you)"
+    if length > window:
+        here = f"`teminal rank` hears it through {-(-length // window)} evenly spaced windows"
+    else:
+        here = "padded with silence" if length < window else "heard as it is"
+    spoilt = _spoilt(extractor, length, _plain_window(processor))
+    if not spoilt:
+        return Finding("ok", f"{what}; {here}")
+    return Finding("warning", f"{what}; {spoilt}", _UNFUSED if extractor.truncation == "fusion" else f"here: {here}")
+
+
+def _spoilt(extractor: ClapFeatureExtractor, length: int, window: int) -> str:
+    """What plain transformers does to a clip of `length` samples that changes what is heard when; "" for nothing."""
+    if length > window:
+        lost = f"{1 - window / length:.0%}"
+        if extractor.truncation == "fusion":
+            return f"plain transformers mixes three random crops of it, of which each loses {lost}"
+        return f"plain transformers crops it at random, another way at each call: {lost} is lost"
+    if length < window and extractor.padding == "repeat":
+        return f"plain transformers repeats it, {window / length:.2f} times"
+    if length < window and extractor.padding == "repeatpad" and window // length > 1:
+        return f"plain transformers repeats it, {window // length} times"
+    return ""
+
+
+def _weights(place: str | Path, name: str) -> Generator[Finding, None, ClapModel | None]:
+    """Are the weights there, as safetensors, all of them and finite? Returns the model where it can be asked."""
+    try:
+        loaded: Any = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32", output_loading_info=True)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        if _is_not_here(place):
+            yield Finding("problem", f"the weights of {name} are not on this machine", _FETCH.format(name))
+            return None
+        what = f"no weights that can be read from safetensors: {_first_line(error)}"
+        fix = (
+            "a pickle (pytorch_model.bin) is never read here, for it runs code. If you trust it: "
+            f'`ClapModel.from_pretrained("{name}", use_safetensors=False).save_pretrained("FOLDER")`'
+        )
+        yield Finding("problem", what, fix)
+        return None
+    model, loading = loaded
+    missing = sorted(loading["missing_keys"])
+    broken = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    for found, what in ((missing, "are missing, and would be random"), (broken, "hold NaN or infinite values")):
+        if found:
+            what = f"{len(found)} weight tensor(s) {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
+            yield Finding("problem", what, "take the checkpoint from its source again, or an earlier one of the run")
+    if missing or broken:
+        return None
+    yield _scale(model)
+    return model.eval()
+
+
+def _scale(model: ClapModel) -> Finding:
+    scale = model.logit_scale_a.exp().item()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    what = f"{count / 1e6:.2f} M weights in safetensors, all finite; logit scale {scale:.1f}"
+    if 1 <= scale <= MAX_SCALE * (1 + 1e-4):
+        return Finding("ok", what)
+    fix = "rankings stay as they are; for probabilities or training set it to a usual one, such as log(1 / 0.07)"
+    return Finding("warning", f"{what}, outside of 1 to {MAX_SCALE:.0f}", fix)
+
+
+def _answers(name: str, model: ClapModel, processor: ClapProcessor) -> Iterator[Finding]:
+    captions = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES]
+    mean = collapse_similarity(embed_text(model, processor, captions))
+    if mean > COLLAPSED:
+        what = (
+            f"the text tower has collapsed: {len(captions)} different captions get nearly one embedding (mean cosine "
+            f"{mean:.3f}), as in laion/larger_clap_music (embeddings-benchmark/mteb#5069); no order check"
+        )
+        yield Finding("problem", what, "use another checkpoint, such as laion/clap-htsat-unfused")
+        return
+    yield Finding("ok", f"the text tower tells captions apart (mean cosine {mean:.2f} over {len(captions)} of them)")
+    clips = sound_bank(2).in_folds(soundbank.FOLDS[-1:])
+    evaluator = ZsteEvaluator(clips, processor, n_groups=ORDER_ITEMS, tasks=("3O", "3A"))
+    yield order_finding(name, evaluator(model).results)
+
+
+def order_finding(name: str, results: Mapping[str, Any]) -> Finding:
+    """What `zste.score`'s tables of 3O and 3A mean, in words."""
+    (low, high), chance = results["3O"]["ci95"], results["3O"]["chance"]
+    if low > chance:
+        verdict = "hears order"
+    elif high < chance:
+        verdict = "is wrong more often than guessing (a tie counts as wrong)"
+    else:
+        verdict = "cannot tell order from guessing"
+    what = (
+        f"order check on the synthetic sound bank: {verdict}. Which came first (3O)? {_figures(results['3O'])}. "
+        f"Before, after or while (3A)? {_figures(results['3A'])}"
+    )
+    if low > chance:
+        return Finding("ok", f"{what}. Real recordings are another matter: `teminal evaluate {name} --data_dir ESC50`")
+    fix = (
+        f"post-train it: `teminal train stage_a --model {name}`, then stage_b; what it knows of real recordings, "
+        f"`teminal evaluate {name} --data_dir ESC50` says"
+    )
+    return Finding("warning", what, fix)
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    (low, high), n = row["ci95"], row["n"]
+    share = f"{row['accuracy']:.0%}, 95 % interval {low:.0%} to {high:.0%}, chance {row['chance']:.0%}"
+    return f"{round(row['accuracy'] * n)} of {n} right ({share})"

@@ -1,0 +1,160 @@
+"""Put a sound and a few captions to several models: what the page of `teminal demo` does, without the page."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
+from transformers.audio_utils import hertz_to_mel
+
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.waveform import BadClipError, Waveform, decode, trim_bounds
+from teminal_hf.clips.soundbank import FOLDS
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.captions import caption, spoken
+from teminal_hf.data.groups import Renderer, RenderSettings
+from teminal_hf.evaluation.evaluator import Ranking, rank
+from teminal_hf.models.checkpoint import load_clap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RELATIONS = {"then": "forward", "while": "overlay"}  # what a person chooses -> the view that is composed
+VARIANTS = 12  # clips to choose from, of each class
+MAX_SECONDS = 120
+_TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
+
+
+class Listener(NamedTuple):
+    """A checkpoint that is asked."""
+
+    name: str
+    model: ClapModel
+    processor: ClapProcessor
+
+    @property
+    def extractor(self) -> ClapFeatureExtractor:
+        return self.processor.feature_extractor
+
+
+def load_listener(name: str) -> Listener:
+    """The checkpoint `name`, as `load_clap` finds it."""
+    return Listener(name, *load_clap(name))
+
+
+def compose(first: str, relation: str, second: str, variant: int, extractor: ClapFeatureExtractor) -> Waveform:
+    """Two clips of the sound bank's test fold, one "then" the other or one "while" the other, as the evaluation makes
+    them: of one length and level, in a window of the model's.
+
+    Args:
+        first, second: classes of the sound bank.
+        relation: of `RELATIONS`.
+        variant: which clips of the classes, 1 to `VARIANTS`; also the seed of level and place.
+
+    Returns:
+        (samples,) float32 at the extractor's sampling rate.
+
+    Raises:
+        ValueError: twice the same class.
+    """
+    if first == second:
+        raise ValueError(f"choose two different sounds: no caption can say which {spoken(first)} comes first")
+    window = extractor.nb_max_samples / extractor.sampling_rate
+    renderer = Renderer(sound_bank(VARIANTS), RenderSettings(extractor.sampling_rate, window))
+    clip_a, clip_b = (f"soundbank/{FOLDS[-1]}/{label}/{variant - 1:03d}" for label in (first, second))
+    view = RELATIONS[relation]
+    return renderer.views(clip_a, clip_b, 0, variant, [view])[view]
+
+
+def suggest(first: str, second: str) -> tuple[str, str, str]:
+    """The three captions to tell apart for two classes."""
+    return caption("before", first, second), caption("before", second, first), caption("while", first, second)
+
+
+def read_sound(path: str | None, sampling_rate: int) -> Waveform:
+    """A sound file as mono samples at `sampling_rate` Hz.
+
+    Raises:
+        ValueError: no sound, or one that is unreadable, silent, shorter than 50 ms or longer than `MAX_SECONDS`.
+    """
+    if path is None:
+        raise ValueError("there is no sound yet: drop in a file, record one, or compose two clips")
+    try:
+        waveform = decode(path, sampling_rate)
+        trim_bounds(waveform, sampling_rate)
+    except BadClipError as error:
+        raise ValueError(f"the sound {error}; give a wav, flac, ogg or mp3 file with something to hear") from error
+    if len(waveform) > MAX_SECONDS * sampling_rate:
+        seconds = len(waveform) / sampling_rate
+        raise ValueError(f"the sound lasts {seconds:.0f} s; cut it to {MAX_SECONDS} s or less")
+    return waveform
+
+
+def given_captions(captions: Sequence[str | None]) -> list[str]:
+    """Those that were typed.
+
+    Raises:
+        ValueError: fewer than two, or the same twice.
+    """
+    typed = [" ".join(text.split()) for text in captions if text and text.strip()]
+    if len(typed) < 2:
+        raise ValueError(f"type two or three captions to choose between; found {len(typed)}")
+    if len({text.lower() for text in typed}) < len(typed):
+        raise ValueError("two of the captions are the same: change one, or leave the third empty")
+    return typed
+
+
+def compare(listeners: Sequence[Listener], sound: str | None, captions: Sequence[str | None]) -> list[Ranking]:
+    """The captions as each of `listeners` ranks them for the file `sound`.
+
+    Raises:
+        ValueError: as `given_captions` and `read_sound`.
+    """
+    typed = given_captions(captions)
+    return [
+        rank(model, processor, read_sound(sound, processor.feature_extractor.sampling_rate), typed)
+        for _, model, processor in listeners
+    ]
+
+
+def spectrogram(waveform: Waveform, extractor: ClapFeatureExtractor) -> "Figure":
+    """The log-mel spectrogram (samples,) -> picture, in the bands and frames of the model that `extractor` feeds."""
+    # Slow to import, and of no use to the other subcommands.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    log_mel = LogMel.from_extractor(extractor)
+    starts = range(0, len(waveform), log_mel.n_samples)
+    parts = [
+        log_mel(torch.from_numpy(waveform[start : start + log_mel.n_samples])[None])[0, 0, :-1] for start in starts
+    ]
+    frames = torch.cat(parts)[: 1 + (len(waveform) - 1) // log_mel.hop_length]
+    figure = Figure(figsize=(7.5, 3.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    loudest = float(frames.max())
+    image = axes.imshow(
+        frames.T.numpy(),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap="magma",
+        vmin=loudest - 70,
+        vmax=loudest,
+        extent=(0, len(frames) * log_mel.hop_length / log_mel.sampling_rate, -0.5, log_mel.n_mels - 0.5),
+    )
+    ticks = [hertz for hertz in _TICKS if extractor.frequency_min < hertz < extractor.frequency_max]
+    axes.set_yticks(mel_bin(ticks, extractor), [f"{hertz / 1000:g}" for hertz in ticks])
+    axes.set_xlabel("time, s")
+    axes.set_ylabel("frequency, kHz (mel scale)")
+    axes.set_title("log-mel spectrogram, as the post-trained model hears it", fontsize="medium", loc="left")
+    figure.colorbar(image, label="dB", pad=0.01)
+    return figure
+
+
+def mel_bin(hertz: Sequence[float], extractor: ClapFeatureExtractor) -> np.ndarray:
+    """At which mel bin, as a real number counted from 0, a filter would be centred on each frequency."""
+    edges = (extractor.frequency_min, extractor.frequency_max)
+    low, high, *mels = np.asarray(hertz_to_mel(np.array([*edges, *hertz], float), "slaney"))
+    return (np.array(mels) - low) / (high - low) * (extractor.feature_size + 1) - 1

@@ -1,0 +1,243 @@
+"""The page to try a model on: which of two or three captions do the base and the post-trained model prefer?"""
+
+import os
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.clips.soundbank import CLASSES
+from teminal_hf.data.captions import spoken
+from teminal_hf.evaluation.evaluator import Ranking
+from teminal_hf.tools.listening import (
+    MAX_SECONDS,
+    RELATIONS,
+    VARIANTS,
+    compare,
+    compose,
+    load_listener,
+    read_sound,
+    spectrogram,
+    suggest,
+)
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+    from matplotlib.figure import Figure
+
+GRADIO_VERSION = "6.31.0"  # the tested one; a Space runs on it
+TITLE = "before, after or while?"
+
+_INTRO = """# before, after or while?
+CLAP models score how well a caption fits a sound, and most are deaf to order: *dog before rain* and *rain before dog*
+score alike. Give a sound and two or three captions, and see which caption the base model prefers, and which the model
+that was post-trained on order ([TeminAL](https://arxiv.org/abs/2408.09269)).
+
+Base: `{base}` &nbsp;·&nbsp; post-trained: `{model}`"""
+_NOTES = """**Scores** are cosine similarities of sound and caption, from -1 to 1. Compare them within a model only:
+each has its own scale. A lead of a few thousandths is no preference.
+
+**The two clips** are caricatures of {n} ESC-50 classes, made from formulas, of the fold kept for testing. Both
+ways of composing them have the same length and level, so that neither betrays the relation.
+
+**Long sounds** (over {window:g} s) are heard through evenly spaced windows whose scores are averaged. Files may be
+wav, flac, ogg or mp3, up to {longest} s. What you upload is deleted after an hour."""
+_WAITING = '<p class="waiting">Nothing compared yet: choose a sound and captions, then press Compare.</p>'
+_EXAMPLES = (
+    ("dog", "then", "rain", "dog before rain", "rain before dog", "dog while rain"),
+    ("church_bells", "then", "crow", "crow after church bells", "church bells after crow", ""),
+    ("helicopter", "while", "cat", "cat before helicopter", "helicopter before cat", "cat while helicopter"),
+    ("glass_breaking", "then", "footsteps", "glass breaking then footsteps", "footsteps then glass breaking", ""),
+)
+_CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+#result .html-container { padding: 0; }
+.verdict { font-size: 1.1em; margin: 0 0 .8em; }
+.models { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .8em; }
+.models section { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .7em .9em; }
+.models h4 { margin: 0; }
+.models code { font-size: .85em; overflow-wrap: anywhere; }
+.models ol { list-style: none; margin: .6em 0 0; padding: 0; }
+.models li { margin: .55em 0 0; }
+.models .said { display: flex; justify-content: space-between; gap: 1em; }
+.models .caption { overflow-wrap: anywhere; }
+.models .cosine { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.models .bar { height: 6px; border-radius: 3px; background: var(--border-color-primary); margin-top: .2em; }
+.models .bar div { height: 100%; border-radius: 3px; background: var(--neutral-400); }
+.models .preferred { font-weight: 600; }
+.models .preferred .bar div { background: var(--color-accent); }
+.models .lead, .windows { font-size: .9em; margin: .7em 0 0; }
+.problem { font-weight: 600; }
+"""
+
+
+def results_html(names: Sequence[str], rankings: Sequence[Ranking]) -> str:
+    """Both rankings side by side; the first is the base's."""
+    base, post = (f"“{escape(ranking.captions[0][0])}”" for ranking in rankings)
+    verdict = f"Both prefer {base}." if base == post else f"The base prefers {base}, the post-trained model {post}."
+    roles = ("Base", "Post-trained")
+    sections = "".join(map(_section, roles, names, rankings))
+    windows = max(ranking.windows for ranking in rankings)
+    note = f'<p class="windows">A long sound: heard through {windows} evenly spaced windows, averaged.</p>'
+    return f'<p class="verdict">{verdict}</p><div class="models">{sections}</div>{note if windows > 1 else ""}'
+
+
+def _section(role: str, name: str, ranking: Ranking) -> str:
+    rows = [
+        f'<li{" class=preferred" if place == 0 else ""}><div class="said"><span class="caption">{escape(text)}</span>'
+        f'<span class="cosine">{cosine:+.3f}</span></div>'
+        f'<div class="bar"><div style="width: {100 * max(0.0, cosine):.1f}%"></div></div></li>'
+        for place, (text, cosine) in enumerate(ranking.captions)
+    ]
+    lead = ranking.captions[0][1] - ranking.captions[1][1]
+    return (
+        f'<section id="{role.lower()}"><h4>{role}</h4><code>{escape(name)}</code><ol>{"".join(rows)}</ol>'
+        f'<p class="lead">ahead of the next by {lead:.3f}</p></section>'
+    )
+
+
+def build(model: str, base: str) -> "Blocks":
+    """The page that compares two checkpoints (folders, Hub ids or "clap-mini").
+
+    Raises:
+        ValueError: gradio is not installed, or a checkpoint cannot be used.
+        OSError: a checkpoint is not there.
+    """
+    gr = _gradio()
+    listeners = (load_listener(base), load_listener(model))
+    extractor = listeners[1].extractor
+
+    def composed(first: str, relation: str, second: str, variant: float) -> tuple[Any, str, None]:
+        try:
+            waveform = compose(first, relation, second, int(variant), extractor)
+        except ValueError as error:
+            return None, _problem(gr, error), None
+        return (extractor.sampling_rate, to_int16(waveform)), _WAITING, None
+
+    def answered(sound: str | None, *captions: str | None) -> "tuple[str, Figure | None]":
+        try:
+            rankings = compare(listeners, sound, captions)
+            picture = spectrogram(read_sound(sound, extractor.sampling_rate), extractor)
+        except ValueError as error:
+            return _problem(gr, error), None
+        return results_html((base, model), rankings), picture
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(_INTRO.format(base=base, model=model))
+        chips = gr.Row()
+        with gr.Row():
+            with gr.Column():
+                clips, variant, compose_button, sound = _sound_inputs(gr)
+            with gr.Column():
+                texts, compare_button = _caption_inputs(gr, window=extractor.nb_max_samples / extractor.sampling_rate)
+        gr.Markdown("### 3. What the models prefer")
+        with gr.Row():
+            with gr.Column(min_width=360):
+                result = gr.HTML(_WAITING, elem_id="result")
+            with gr.Column(min_width=360):
+                picture = gr.Plot(show_label=False, elem_id="spectrogram")
+        with chips:
+            examples = gr.Examples(
+                [list(row) for row in _EXAMPLES],
+                [*clips, *texts],
+                label="Examples: a click composes and compares",
+                example_labels=[
+                    f"{spoken(first)} {relation} {spoken(second)}" for first, relation, second, *_ in _EXAMPLES
+                ],
+            )
+
+        first, _, second = clips
+        gr.on([first.input, second.input], suggest, [first, second], texts)
+        composing = {"fn": composed, "inputs": [*clips, variant], "outputs": [sound, result, picture]}
+        comparing = {"fn": answered, "inputs": [sound, *texts], "outputs": [result, picture]}
+        compose_button.click(**composing)
+        gr.on([compare_button.click, *(text.submit for text in texts)], **comparing)
+        examples.load_input_event.success(**composing).success(**comparing)
+        # A ranking must not stand beside another sound.
+        gr.on([sound.upload, sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, picture])
+    return page
+
+
+def _sound_inputs(gr: Any) -> tuple[list[Any], Any, Any, Any]:
+    """What to compose (first clip, relation, second clip; variant), the button, the sound."""
+    gr.Markdown("### 1. A sound")
+    classes = [(spoken(label), label) for label in CLASSES]
+    with gr.Row():
+        first = gr.Dropdown(classes, value="dog", label="First clip", min_width=110, elem_id="first")
+        relation = gr.Radio(list(RELATIONS), value="then", label="Relation", min_width=220)
+        second = gr.Dropdown(classes, value="rain", label="Second clip", min_width=110, elem_id="second")
+    variant = gr.Slider(1, VARIANTS, 1, step=1, label="Variant", info="Other clips of the two classes")
+    button = gr.Button("Compose", elem_id="compose")
+    sound = gr.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        label="The sound: composed, dropped in or recorded",
+        buttons=["download"],  # the other one uploads to the Hub
+        elem_id="sound",
+    )
+    return [first, relation, second], variant, button, sound
+
+
+def _caption_inputs(gr: Any, window: float) -> tuple[list[Any], Any]:
+    """Three boxes and the button."""
+    gr.Markdown("### 2. Two or three captions")
+    labels = ("Caption 1", "Caption 2", "Caption 3 (may be empty)")
+    suggested = zip(labels, suggest("dog", "rain"), strict=True)
+    texts = [gr.Textbox(text, label=label, max_length=200) for label, text in suggested]
+    button = gr.Button("Compare", variant="primary", elem_id="compare")
+    with gr.Accordion("How to read the result", open=False):
+        gr.Markdown(_NOTES.format(n=len(CLASSES), window=window, longest=MAX_SECONDS))
+    return texts, button
+
+
+def to_int16(waveform: Waveform) -> np.ndarray:
+    """Full scale +-1 -> 16-bit samples: gradio would bring floats to full scale, and so change their level."""
+    return np.round(32767 * waveform).astype(np.int16)
+
+
+def serve(page: Any, port: int | None = None) -> None:
+    """Open `page` until Ctrl-C, for this machine alone (gradio's GRADIO_SERVER_NAME, which Spaces set, says otherwise).
+
+    Args:
+        port: default: the first free one from 7860.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    gr = _gradio()
+    try:
+        _, address, _ = page.launch(
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size="50mb",
+            ssr_mode=False,
+            footer_links=[],
+            theme=gr.themes.Default(
+                primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
+            css=_CSS,
+        )
+    except OSError as error:
+        raise OSError(f"port {port or '7860 to 7959'} is taken; choose another with --port") from error
+    print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+
+
+def _problem(gr: Any, error: ValueError) -> str:
+    """What a user can mend, in place of a result; and in the corner, should the result be out of sight."""
+    said = str(error)[0].upper() + str(error)[1:]
+    gr.Warning(said)
+    return f'<p class="problem">{escape(said)}.</p>'
+
+
+def _gradio() -> Any:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # neither telemetry nor a look for newer versions
+    try:
+        import gradio
+    except ImportError as error:
+        raise ValueError('the page needs gradio: pip install "teminal-hf[demo]"') from error
+    return gradio

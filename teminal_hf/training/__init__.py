@@ -1,0 +1,1 @@
+"""Losses, collation, cached groups and the trainer."""

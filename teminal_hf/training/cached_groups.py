@@ -1,0 +1,120 @@
+"""Groups whose frozen part is read from disk: computed in the first run, read in every epoch and every later run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from teminal_hf.models.frozen_prefix import FrozenPrefix
+from teminal_hf.models.split import Cut, plain_clap
+from teminal_hf.storage.cache import code_id, digest
+from teminal_hf.training import data_collator
+from teminal_hf.training.data_collator import GroupCollator
+
+
+class Rows(Protocol):
+    """Rows that can be cached; `rows[i]` is as `GroupCollator` takes it."""
+
+    @property
+    def manifest(self) -> Sequence[Mapping[str, Any]]:
+        """The same rows without audio."""
+
+    @property
+    def recordings_id(self) -> str:
+        """Hash of all that the audio depends on."""
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+class CachedGroups(Dataset[dict[str, Tensor]]):
+    """Groups whose audio tokens and text hidden states at the cut are on disk, once `fill` has computed what is missing
+    there. A caption is stored once, however many groups say it.
+
+    Args:
+        model: prepared by `apply_stage`, on the device that is to compute; its prefix must not change afterwards.
+        groups: `GroupDataset`, `PlainPairs`, or other `Rows`.
+        collator: of these rows.
+        dtype: of what is stored: "float16", "bfloat16" or "float32".
+
+    Attributes:
+        stores: what it needs on disk; `announce(*stores)` says how much that is.
+
+    Raises:
+        ValueError: unknown dtype.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cut: Cut,
+        groups: Rows,
+        collator: GroupCollator,
+        *,
+        dtype: str = "float16",
+    ) -> None:
+        self._rows, self._collator = groups, collator
+        self._prefix = prefix = FrozenPrefix(plain_clap(model), cut, collator.processor, dtype)
+        manifest, n_views = groups.manifest, len(collator.views)
+        self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
+        said = collator.captions(manifest)
+        captions = list(dict.fromkeys(caption for views in said.values() for view in views for caption in view))
+        number = {caption: i for i, caption in enumerate(captions)}
+        self._words = {
+            which: torch.tensor([[number[caption] for caption in view] for view in views]).T
+            for which, views in said.items()
+        }
+        self._hidden, self._ids_and_mask = prefix.captions(captions)
+        heard = digest(groups.recordings_id, list(collator.views), code_id(data_collator))
+        self._tokens = prefix.recordings(len(manifest), n_views, heard)
+        self.stores = (self._tokens, self._hidden)
+
+    def fill(self, num_workers: int = 0) -> "CachedGroups":
+        """Compute what is missing. In a distributed run every process comes here, and each computes its share.
+
+        Args:
+            num_workers: processes that render and compute log-mels.
+
+        Raises:
+            OSError: the disk is full.
+            ValueError: activations beyond the range of `dtype`.
+        """
+        self._prefix.fill_captions(self._hidden, self._ids_and_mask)
+        self._prefix.fill_recordings(self._tokens, _Features(self._rows, self._collator), num_workers)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Worker processes read: they need neither model nor audio.
+        return {name: value for name, value in vars(self).items() if name not in ("_prefix", "_rows", "_collator")}
+
+    def __len__(self) -> int:
+        return len(self._meanings)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        row = {"audio_tokens": self._tokens[index], "meanings": self._meanings[index]}
+        for which, numbers in self._words.items():
+            captions = numbers[index]
+            row[f"{which}text_hidden"] = torch.stack([self._hidden[number] for number in captions.tolist()])
+            row[f"{which}attention_mask"] = self._ids_and_mask[captions, 1]
+        return row
+
+
+class _Features:
+    """Log-mels of each row's views, (K, 1, frames, mels)."""
+
+    def __init__(self, rows: Rows, collator: GroupCollator) -> None:
+        self.rows, self.collator = rows, collator
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.collator.features([self.rows[index]])
+
+
+def collate_cached(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Rows of `CachedGroups`, each tensor (K, ...), to view blocks (K*N, ...), padding cut to the batch's longest."""
+    batch = {name: torch.stack([row[name] for row in rows], dim=1).flatten(0, 1) for name in rows[0]}
+    for name in [name for name in batch if name.endswith("attention_mask")]:
+        hidden = name.replace("attention_mask", "text_hidden")
+        longest = int(batch[name].sum(dim=1).max())
+        batch |= {name: batch[name][:, :longest], hidden: batch[hidden][:, :longest]}
+    return batch

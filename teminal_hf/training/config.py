@@ -1,0 +1,95 @@
+"""`TeminalConfig`: `transformers.TrainingArguments` and the weights of the loss."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
+
+from teminal_hf.data.groups import STAGE_B_VIEWS
+
+ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
+
+
+@dataclass
+class TeminalConfig(TrainingArguments):
+    """`TrainingArguments` and the weights of the loss (see `temporal_contrastive_loss`).
+
+    Args:
+        views: of each group, in this order: `forward`, `reversed`, `overlay` for stage B, `single`, `double` for stage
+            A, `forward` alone for plain audio-caption pairs. `single` may join stage B as rehearsal of single sounds.
+        rehearsal: weight of the loss over `single` views beside the temporal loss.
+        pairs_weight: weight of the symmetric InfoNCE over the users' own pairs, the view `pair`, among themselves.
+        retention: weight of keeping the `single` views' embeddings where the model started: the mean over both towers
+            of 1 - cosine to the embeddings of the starting checkpoint, which must be given as `reference`.
+        plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
+            signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
+            order of the sounds, gets it going, and "Y after X" is then learned fast.
+        mini_batch_groups: hold the activations of so many groups at once, and embed the batch in chunks, each a second
+            time for its gradients (what GradCache does, arXiv 2101.06983): loss and gradients of the whole batch in the
+            memory of a chunk, for one more forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no
+            substitute: it adds up the losses of small batches, each with its few negatives.
+    """
+
+    views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
+    alpha_same_time: float = field(default=1.0, metadata={"help": "weight of a sample's own time-reversed view"})
+    alpha_cross_time: float = field(default=1.0, metadata={"help": "weight of other samples' time-reversed views"})
+    alpha_same_overlap: float = field(default=1.0, metadata={"help": "weight of a sample's own overlaid view"})
+    alpha_cross_overlap: float = field(default=1.0, metadata={"help": "weight of other samples' overlaid views"})
+    beta: float = field(default=1.0, metadata={"help": "weight of the reversed and overlay rows"})
+    rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
+
+    pairs_weight: float = field(default=1.0, metadata={"help": "weight of your own pairs' loss, where they are a view"})
+    retention: float = field(default=0.0, metadata={"help": "weight of keeping single sounds' embeddings as they were"})
+    plain_share: float = field(
+        default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
+    )
+    mini_batch_groups: int = field(
+        default=0, metadata={"help": "groups whose activations are held at once (0: the whole batch)"}
+    )
+
+    def __post_init__(self) -> None:
+        # Otherwise transformers refuses bf16 where there is no accelerator, unless told what is plain to see.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+        self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
+        if self.ddp_find_unused_parameters is None:
+            # The scale is used outside forward: a search for unused parameters would miss it. There are none.
+            self.ddp_find_unused_parameters = False
+        self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
+        self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
+        if self.retention and "single" not in self.views:
+            raise ValueError(f"retention is about single views, and views are {self.views}; add single, or set it to 0")
+        for name in (*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mini_batch_groups"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
+        if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
+            raise ValueError(
+                "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; "
+                "choose end, every_save or all_checkpoints"
+            )
+        if not 0 <= self.plain_share <= 1:
+            raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")
+        if len(set(self.views)) < len(self.views):
+            raise ValueError(f"views must differ, got {self.views}")
+        unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double", "pair"}
+        if unknown or not self.views:
+            raise ValueError(
+                f"unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double, pair"
+                if unknown
+                else "views is empty; name at least one, such as forward"
+            )
+
+
+def check_training(args: TeminalConfig) -> None:
+    """Raise a ValueError for what would be wrong in every step of a training."""
+    if args.per_device_train_batch_size * args.world_size < 2:
+        raise ValueError(
+            "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 or "
+            "more (tens are usual)"
+        )
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs in one process would split a batch across its views; start one process a GPU with "
+            "`accelerate launch --num_processes`, or show one by CUDA_VISIBLE_DEVICES=0"
+        )

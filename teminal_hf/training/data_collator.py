@@ -1,0 +1,77 @@
+"""Rows to batches: log-mel features, tokens and meanings of every view, in blocks [view 1; view 2; ...]."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import ClapProcessor
+
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.data.captions import meaning_id
+from teminal_hf.data.groups import plain_caption, view_meanings
+from teminal_hf.models.tokenizer import tokenize
+
+
+@dataclass
+class GroupCollator:
+    """Collates N rows with K views into one batch for `TeminalTrainer`.
+
+    A row holds, for each view, its audio `{"array", "sampling_rate"}` under the view's name and its caption under
+    `<view>_caption`. The batch holds `input_features` (K*N, 1, frames, mels), `input_ids` and `attention_mask`
+    (K*N, L), and `meanings` (K*N, m) int64: the first column is what the row says, the others what else holds of it.
+    With `plain_wording` also `plain_input_ids`, `plain_attention_mask`: the same with every sequence as "X before Y".
+    """
+
+    processor: ClapProcessor
+    views: Sequence[str]
+    plain_wording: bool = False
+
+    def __post_init__(self) -> None:
+        self.log_mel = LogMel.from_extractor(self.processor.feature_extractor)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        return {"input_features": self.features(rows)} | self.text(rows)
+
+    def features(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Log-mel of every view (K*N, 1, frames, mels)."""
+        return self.log_mel(torch.stack([self._waveform(row, view) for view in self.views for row in rows]))
+
+    def text(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The part of the batch that needs no audio."""
+        batch = {"meanings": self.meanings(rows)}
+        for prefix, captions in self.captions(rows).items():
+            words = [caption for view in captions for caption in view]
+            tokens = tokenize(self.processor, words)
+            batch |= {f"{prefix}{name}": tokens[name] for name in ("input_ids", "attention_mask")}
+        return batch
+
+    def captions(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[str]]]:
+        """Captions [view][row] of the batch: {"": as drawn, "plain_": in plain wording}."""
+        said = {"": [[row[f"{view}_caption"] for row in rows] for view in self.views]}
+        if self.plain_wording:
+            said["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]
+        return said
+
+    def meanings(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(K*N, m) int64; rows with fewer keys than m repeat their own meaning."""
+        keys = [view_meanings(row, view) for view in self.views for row in rows]
+        width = max(len(key) for key in keys)
+        return torch.tensor([[meaning_id(k) for k in (key + key[:1] * width)[:width]] for key in keys])
+
+    def _waveform(self, row: Mapping[str, Any], view: str) -> Tensor:
+        audio = row[view]
+        if audio["sampling_rate"] != self.log_mel.sampling_rate:
+            raise ValueError(
+                f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.log_mel.sampling_rate} "
+                "Hz; render or resample at the model's rate"
+            )
+        waveform = torch.tensor(np.asarray(audio["array"]), dtype=torch.float32)  # a copy: theirs may be read-only
+        return torch.nn.functional.pad(waveform, (0, max(0, self.log_mel.n_samples - len(waveform))))
+
+
+def false_negatives(meanings: Tensor) -> Tensor:
+    """(M, m) meanings -> (M, M) boolean: rows = audio, columns = text, true where the text also holds of the audio."""
+    return (meanings[:, None, :] == meanings[None, :, :1]).any(dim=-1)

@@ -1,0 +1,126 @@
+"""The manifest of groups, and what its captions mean."""
+
+from collections import Counter
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from support.clips import table
+from teminal_hf.clips.sources import ClipTable
+from teminal_hf.data.groups import VIEWS, plain_caption, plan, view_meanings
+
+# The manifest
+
+
+def test_plan_is_deterministic_and_a_longer_one_begins_with_the_shorter(clips: ClipTable) -> None:
+    for stage in ("stage_a", "stage_b"):
+        rows = list(plan(stage, clips, 50, 3))
+        assert rows == list(plan(stage, clips, 50, 3))
+        assert list(plan(stage, clips, 80, 3))[:50] == rows
+        assert list(plan(stage, clips, 50, 3, start=20)) == rows[20:]
+        assert [row["group_id"] for row in rows] == list(range(50))
+        assert rows != list(plan(stage, clips, 50, 4))
+
+
+def test_classes_differ_and_every_ordered_pair_is_reached() -> None:
+    labels = ["w", "w", "x", "x", "y", "y", "z", "z"]
+    clips = table({f"{label}{i}": np.zeros(1) for i, label in enumerate(labels)}, labels)
+    rows = list(plan("stage_b", clips, 600, 0))
+    pairs = Counter((row["label_a"], row["label_b"]) for row in rows)
+    assert set(pairs) == set(permutations("wxyz", 2))
+    assert all(binomtest(n, 600, 1 / 12).pvalue > 1e-4 for n in pairs.values())
+    for row in rows:
+        assert row["clip_a"][0] == row["label_a"] and row["clip_b"][0] == row["label_b"]
+    assert {row["clip_a"] for row in rows} == {row["clip_b"] for row in rows} == set(clips.ids)
+
+
+def test_stage_b_captions_say_what_is_heard_in_both_wordings_equally(clips: ClipTable) -> None:
+    wordings: Counter[tuple[str, ...]] = Counter()
+    overlays: Counter[bool] = Counter()
+    for row in plan("stage_b", clips, 400, 0):
+        a, b = (row[name].replace("_", " ") for name in ("label_a", "label_b"))
+        assert row["single_caption"] == f"the sound of {a}"
+        said = []
+        for first, second, text in ((a, b, row["forward_caption"]), (b, a, row["reversed_caption"])):
+            assert text in (f"{first} before {second}", f"{second} after {first}")
+            said.append("before" if " before " in text else "after")
+        wordings[tuple(said)] += 1
+        assert row["overlay_caption"] in (f"{a} while {b}", f"{b} while {a}")
+        overlays[row["overlay_caption"] == f"{a} while {b}"] += 1
+    assert len(wordings) == 4 and all(binomtest(n, 400, 1 / 4).pvalue > 1e-3 for n in wordings.values())
+    assert binomtest(overlays[True], 400, 1 / 2).pvalue > 1e-3
+
+
+def test_stage_a_captions(clips: ClipTable) -> None:
+    views: Counter[str] = Counter()
+    first: Counter[bool] = Counter()
+    for row in plan("stage_a", clips, 400, 0):
+        a, b = (row[name].replace("_", " ") for name in ("label_a", "label_b"))
+        assert row["single_caption"] == f"the sound of {a}"
+        assert row["double_caption"] in (f"the sound of {a} and {b}", f"the sound of {b} and {a}")
+        first[row["double_caption"] == f"the sound of {a} and {b}"] += 1
+        views[row["double_view"]] += 1
+    assert set(views) == {"forward", "reversed", "overlay"}
+    assert all(binomtest(n, 400, 1 / 3).pvalue > 1e-3 for n in views.values())
+    assert binomtest(first[True], 400, 1 / 2).pvalue > 1e-3
+
+
+def test_connectives_are_those_asked_for(clips: ClipTable) -> None:
+    for row in plan("stage_b", clips, 20, 0, ["after"]):
+        assert " after " in row["forward_caption"] and " after " in row["reversed_caption"]
+    with pytest.raises(ValueError, match="connective 'then' is held out for evaluation"):
+        next(plan("stage_b", clips, 20, 0, ["before", "then"]))
+
+
+def test_plan_needs_two_classes() -> None:
+    with pytest.raises(ValueError, match=r"pairs need two classes; these folds hold \['x'\]"):
+        next(plan("stage_b", table({"c": np.zeros(1), "d": np.zeros(1)}, "xx"), 1, 0))
+
+
+# Meanings
+
+ROW = {"label_a": "x", "label_b": "y"}
+SWAPPED = {"label_a": "y", "label_b": "x"}
+
+
+def test_meanings_across_groups() -> None:
+    """(X, Y) forward is (Y, X) reversed; overlays and doubles have no order; nothing else is the same."""
+    keys = {
+        (view, i): view_meanings(row, view)[0] for i, row in enumerate((ROW, SWAPPED)) for view in (*VIEWS, "double")
+    }
+    assert keys["forward", 0] == keys["reversed", 1] and keys["reversed", 0] == keys["forward", 1]
+    assert keys["overlay", 0] == keys["overlay", 1] and keys["double", 0] == keys["double", 1]
+    assert len(set(keys.values())) == 6
+
+
+def test_a_double_also_holds_its_singles() -> None:
+    own, *doubtful = view_meanings(ROW, "double")
+    assert sorted(doubtful) == sorted(view_meanings(ROW, "single") + view_meanings(SWAPPED, "single"))
+    assert own not in doubtful
+    assert all(len(view_meanings(ROW, view)) == 1 for view in VIEWS)
+
+
+def test_plain_captions_mean_what_they_say() -> None:
+    said = [
+        view_meanings({"forward_caption": text}, "forward")
+        for text in ("A dog barks", " a dog  BARKS ", "a dog barks twice")
+    ]
+    assert said[0] == said[1] != said[2]
+
+
+def test_unknown_view() -> None:
+    with pytest.raises(
+        ValueError, match="unknown view 'flipped'; choose of double, forward, overlay, reversed, single"
+    ):
+        view_meanings(ROW, "flipped")
+
+
+def test_plain_caption_puts_first_heard_first() -> None:
+    row = ROW | {"forward_caption": "y after x", "reversed_caption": "x after y", "overlay_caption": "y while x"}
+    assert [plain_caption(row, view) for view in ("forward", "reversed", "overlay")] == [
+        "x before y",
+        "y before x",
+        "y while x",
+    ]

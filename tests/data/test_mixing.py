@@ -1,0 +1,111 @@
+"""A user's own pairs beside the groups of stage B."""
+
+import logging
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from transformers import ClapFeatureExtractor
+
+from support import tiny
+from support.clips import table, tone
+from support.paths import ROOT
+from teminal_hf.data.caption_pairs import PlainPairs
+from teminal_hf.data.groups import GroupDataset, Renderer, RenderSettings, plan, view_meanings
+from teminal_hf.data.mixing import WithPairs
+from teminal_hf.runs.post_train import main
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.losses import symmetric_infonce
+
+RATE, WINDOW = tiny.RATE, 1.0
+EXTRACTOR = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=1, feature_size=16, frequency_max=4000)
+
+
+def own(captions: list[str]) -> PlainPairs:
+    """Pairs whose recordings are tones, each of a pitch of its own."""
+    audio = [{"array": tone(300 + 40 * i, 0.5, RATE), "sampling_rate": RATE} for i in range(len(captions))]
+    return PlainPairs(datasets.Dataset.from_dict({"audio": audio, "text": captions}), "audio", "text", EXTRACTOR)
+
+
+def groups(n: int) -> GroupDataset:
+    clips = table({str(i): tone(200 + 100 * i, 0.6, RATE) for i in range(4)}, ["dog", "dog", "rain", "rain"])
+    usable = clips.usable(RATE)
+    rows = list(plan("stage_b", usable, n, seed=0))
+    return GroupDataset(rows, Renderer(usable, RenderSettings(RATE, WINDOW)), tiny.STAGE_B)
+
+
+def test_every_pair_is_dealt_out_once_a_round() -> None:
+    pairs = own([f"dog before rain {i}" for i in range(5)])
+    mixed = WithPairs(groups(12), pairs, seed=3)
+    dealt = [row["pair_caption"] for row in mixed.manifest]
+    for start in (0, 5):
+        assert sorted(dealt[start : start + 5]) == [f"dog before rain {i}" for i in range(5)]
+    assert dealt[:5] != dealt[5:10]
+    assert dealt == [row["pair_caption"] for row in WithPairs(groups(12), pairs, seed=3).manifest]
+    for i in (0, 7):
+        row = mixed[i]
+        number = int(row["pair_caption"].split()[-1])
+        np.testing.assert_array_equal(row["pair"]["array"], pairs[number]["forward"]["array"])
+        np.testing.assert_array_equal(row["forward"]["array"], mixed.groups[i]["forward"]["array"])
+        assert view_meanings(row, "pair") == [f"caption\tdog before rain {number}"]
+
+
+def test_what_the_captions_say_is_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        WithPairs(groups(4), own(["a dog before the rain", "the rain, then a dog", "wind"]), seed=0)
+        assert "3 pairs beside 4 groups; 2 captions say when" in caplog.text
+        assert "1 captions use followed by, then, preceded by: ZSTE's task 8" in caplog.text
+        caplog.clear()
+        WithPairs(groups(2), own(["wind", "rain", "cow"]), seed=0)
+    assert "none of the 3 captions says when" in caplog.text
+    assert "1 of 3 pairs are not heard: set n_groups to 3 or more" in caplog.text
+
+
+def test_their_loss_is_symmetric_infonce_among_themselves(tmp_path: Path) -> None:
+    views = [*tiny.STAGE_B, "pair"]
+    rows = tiny.groups(6)
+    for i, row in enumerate(rows):
+        row["pair"], row["pair_caption"] = row["forward"], f"{row['label_a']} before {'wind' if i % 2 else 'cow'}"
+    trainer = tiny.trainer(tmp_path, views=views, pairs_weight=0.5, train_dataset=rows)
+    batch = GroupCollator(tiny.tiny_processor(), views)(rows)
+    audio, text = tiny.embeddings(trainer.model, batch)
+    parts = trainer.contrast(audio, text, batch["meanings"], gather=False)
+    scale = trainer.model.logit_scale_a.exp()
+    said = batch["meanings"][18:, 0]
+    same = said[:, None] == said[None, :]
+    truth = symmetric_infonce(audio[18:], text[18:], scale, false_negatives=same)["loss"]
+    torch.testing.assert_close(parts["pairs"], truth)
+    without = tiny.trainer(tmp_path / "without", views=tiny.STAGE_B, train_dataset=rows)
+    temporal = without.contrast(audio[:18], text[:18], batch["meanings"][:18], gather=False)["loss"]
+    torch.testing.assert_close(parts["loss"], temporal + 0.5 * truth)
+
+
+def refused(*arguments: str, recipe: str = "stage_b") -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(recipe, arguments, ROOT / "recipes" / f"{recipe}.yaml")
+    return str(stopped.value)
+
+
+def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    captions = [f"{a} before {b}" for a in ("dog", "rain", "wind") for b in ("cow", "bells", "clock")]
+    audio = [{"array": tone(300 + 40 * i, 1.5, 16_000), "sampling_rate": 16_000} for i in range(9)]
+    datasets.Dataset.from_dict({"sound": audio, "text": captions}).to_parquet("own/a.parquet")
+    small = ["--n_groups", "16", "--max_steps", "2", "--per_device_train_batch_size", "8", "--clips_per_class", "2"]
+    small += ["--report_groups", "3", "--report_tasks", "3O", "--start_from", "base", "--output_dir", "run"]
+    small += ["--pairs", "own", "--pairs_audio_column", "sound", "--logging_steps", "1"]
+    main("stage_b", small, ROOT / "recipes" / "stage_b.yaml")
+    log = (tmp_path / "run" / "log.json").read_text()
+    assert log.count('"loss_pairs"') == 2
+    assert "pairs: own\n" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_what_cannot_be_mixed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "pairs are mixed into stage B, not into stage_a" in refused("--pairs", "own", recipe="stage_a")
+    assert "the view pair and your pairs go together" in refused("--views", "forward", "single", "pair")
+    datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet("own/a.parquet")
+    small = ["--start_from", "base", "--clips_per_class", "2"]
+    assert "the data set has no column audio; present: text" in refused("--pairs", "own", *small)

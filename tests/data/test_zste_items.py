@@ -1,0 +1,280 @@
+"""The items of ZSTE, read back from their captions: what is asked, what is right, and that guessing stays at chance."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from teminal_hf.clips.sources import ClipTable, sound_bank
+from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
+from teminal_hf.data.groups import plan
+from teminal_hf.data.zste_items import ZSTE_TASKS, Item, plan_zste
+from teminal_hf.evaluation.zste import score
+
+
+def table(classes: int, per_class: int) -> ClipTable:
+    """Clips "c03/1" of class "c03_x": captions say "c03 x"."""
+    names = [f"c{c:02d}" for c in range(classes) for _ in range(per_class)]
+    ids = tuple(f"{name}/{i}" for i, name in enumerate(names))
+    return ClipTable(
+        ids, tuple(f"{n}_x" for n in names), (1,) * len(ids), tuple(range(len(ids))), ids, lambda row, rate: None
+    )
+
+
+C = 20
+CLIPS = table(C, 10)
+ITEMS = plan_zste(CLIPS, seed=5)
+BY_TASK = {task: [item for item in ITEMS if item.task == task] for task in ZSTE_TASKS}
+
+SAID = [  # pattern, relation, whether the class named first is heard first
+    (r"(\S+) x (?:before|followed by|then) (\S+) x", "sequence", True),
+    (r"(\S+) x (?:after|preceded by) (\S+) x", "sequence", False),
+    (r"(\S+) x while (\S+) x", "overlap", True),
+]
+
+
+def understood(caption: str) -> tuple[str, Any]:
+    """What a caption says, with the classes in the order they are heard (an overlap's as a set)."""
+    for pattern, relation, in_order in SAID:
+        if match := re.fullmatch(pattern, caption):
+            pair = match.groups() if in_order else match.groups()[::-1]
+            return relation, (pair if relation == "sequence" else frozenset(pair))
+    match = re.fullmatch(r"(this is a sound of|the first sound is|the second sound is) (\S+) x", caption)
+    assert match, caption
+    return match.group(1), match.group(2)
+
+
+def classes_of(item: Item) -> tuple[str, str]:
+    return item.clip_a.split("/")[0], item.clip_b.split("/")[0]
+
+
+def truths(item: Item, view: str) -> list[tuple[str, Any]]:
+    """What is true of a view of the item, as `understood` puts it."""
+    a, b = classes_of(item)
+    if item.task.startswith("5"):
+        return [("the first sound is", a), ("the second sound is", b)]
+    if item.task in ("1", "2A", "2B", "2C", "2D"):
+        return [("this is a sound of", c) for c in ((a,) if view == "clip" else (a, b))]
+    heard = {
+        "forward": ("sequence", (a, b)),
+        "reversed": ("sequence", (b, a)),
+        "overlay": ("overlap", frozenset((a, b))),
+    }
+    return [heard[view]]
+
+
+def test_every_clip_at_most_once_per_position_and_classes_differ() -> None:
+    for task, items in BY_TASK.items():
+        assert len(items) == len(CLIPS), task
+        assert Counter(item.clip_a for item in items) == Counter(item.clip_b for item in items) == Counter(CLIPS.ids)
+        assert all(classes_of(item)[0] != classes_of(item)[1] for item in items)
+    assert len({(item.clip_a, item.clip_b) for item in ITEMS}) == len(CLIPS)
+
+
+@pytest.mark.parametrize("sizes", [(2, 7), (3, 1), (24, 1), (50, 8)])
+@pytest.mark.parametrize("seed", range(3))
+def test_pairing_works_for_any_number_of_classes(sizes: tuple[int, int], seed: int) -> None:
+    clips = table(*sizes)
+    items = plan_zste(clips, seed=seed, tasks=["3O"])
+    assert {item.clip_a for item in items} == {item.clip_b for item in items} == set(clips.ids)
+    assert all(classes_of(item)[0] != classes_of(item)[1] for item in items)
+
+
+def test_pairing_with_one_class_of_half_the_clips_and_none_of_more() -> None:
+    clips = table(1, 6)
+    half = replace(clips, labels=("x",) * 3 + ("y", "y", "z"))
+    for item in plan_zste(half, tasks=["3O"]):
+        assert (half.label(item.clip_a) == "x") != (half.label(item.clip_b) == "x")
+    with pytest.raises(ValueError, match="class 'x' has 4 of 6 clips: too many to pair each with another class"):
+        plan_zste(replace(clips, labels=("x",) * 4 + ("y", "z")))
+
+
+COUNTS = dict.fromkeys(("1", "2A", "2B", "2C", "2D", "4A", "4B"), C) | {"5A": 2 * C, "5B": 2 * C}
+COUNTS |= {"3A": 3, "3B": 3, "3O": 2, "8": 2, "G": 2}
+VIEWS = dict.fromkeys(ZSTE_TASKS, ("forward",)) | dict.fromkeys(("2C", "2D", "3B", "4B"), ("overlay",))
+VIEWS |= {"1": ("clip",), "G": ("forward", "reversed")}
+
+
+@pytest.mark.parametrize("task", ZSTE_TASKS)
+def test_what_is_right_is_true_and_nothing_else_is(task: str) -> None:
+    for item in BY_TASK[task]:
+        assert item.views == VIEWS[task] and len(item.candidates) == COUNTS[task]
+        said = [understood(candidate) for candidate in item.candidates]
+        assert len(set(said)) == len(said)  # no two mean the same
+        if task == "G":
+            assert item.right == (0, 3)
+            assert said == [truth for view in item.views for truth in truths(item, view)]
+        else:
+            true = truths(item, item.views[0])
+            assert [said[i] for i in item.right] == true
+            assert {i for i, s in enumerate(said) if s in true} == set(item.right)
+
+
+@pytest.mark.parametrize("task", ["4A", "4B"])
+def test_task_4_offers_the_three_relations_and_half_and_half(task: str) -> None:
+    for item in BY_TASK[task]:
+        a, b = classes_of(item)
+        said = {understood(candidate) for candidate in item.candidates}
+        three = {("sequence", (a, b)), ("sequence", (b, a)), ("overlap", frozenset((a, b)))}
+        assert three <= said
+        shared = Counter(len({a, b} & set(pair)) for _, pair in said - three)
+        assert shared == {1: (C - 3) // 2, 0: C - 3 - (C - 3) // 2}
+
+
+@pytest.mark.parametrize("task", ["4A", "4B"])
+def test_task_4_relations_do_not_betray_the_distractors(task: str) -> None:
+    """A third of the further captions is "while", as of the first three; classes a and b are named equally often."""
+    relations: Counter[str] = Counter()
+    kept: Counter[bool] = Counter()
+    for item in BY_TASK[task]:
+        a, b = classes_of(item)
+        for relation, pair in map(understood, item.candidates):
+            if {a, b} - set(pair):
+                relations[relation] += 1
+                if {a, b} & set(pair):
+                    kept[a in pair] += 1
+    # Drawn again where a meaning is there already, so "while", with half as many meanings, falls a little short.
+    assert relations["overlap"] / relations.total() == pytest.approx(1 / 3, abs=0.03)
+    assert binomtest(kept[True], kept.total(), 0.5).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("classes", [3, 4, 5])
+def test_task_4_with_few_classes(classes: int) -> None:
+    for item in plan_zste(table(classes, 3), tasks=["4A", "4B"]):
+        assert len({understood(candidate) for candidate in item.candidates}) == len(item.candidates) == classes
+
+
+def test_wordings_are_balanced_and_kept_apart() -> None:
+    words = {"before": {"before"}, "after": {"after"}}
+    held_out = {"before": {"followed by", "then"}, "after": {"preceded by"}}
+    used: Counter[str] = Counter()
+    for item in ITEMS:
+        if item.task in ("1", "2A", "2B", "2C", "2D", "5A", "5B"):
+            assert item.wording == ""
+            continue
+        assert item.wording == ("before", "after")[item.group_id % 2]
+        found = {re.sub(r"\S+ x", "", candidate).strip() for candidate in item.candidates} - {"while"}
+        if item.task == "8":
+            assert len(found) == 1 and found <= held_out[item.wording]
+            used.update(found)
+        else:
+            assert found == words[item.wording]
+    assert set(used) == set(HELD_OUT_CONNECTIVES)
+    assert binomtest(used["then"], used["then"] + used["followed by"], 0.5).pvalue > 1e-3
+
+
+def test_held_out_words_are_never_trained_on() -> None:
+    trained = {row[name] for row in plan("stage_b", CLIPS, 2000, 0) for name in row if name.endswith("_caption")}
+    trained |= {row[name] for row in plan("stage_a", CLIPS, 500, 0) for name in row if name.endswith("_caption")}
+    evaluated = {c for task in ("8", "5A", "5B") for item in BY_TASK[task] for c in item.candidates}
+    assert not trained & evaluated
+    leak = re.compile("|".join([*map(re.escape, HELD_OUT_CONNECTIVES), "first", "second"]))
+    assert not [caption for caption in trained if leak.search(caption)]
+
+
+@pytest.mark.parametrize("task", [task for task in ZSTE_TASKS if task != "G"])
+def test_the_place_of_the_truth_is_shuffled(task: str) -> None:
+    places = Counter(item.right[0] for item in BY_TASK[task])
+    n = COUNTS[task] // (2 if task.startswith("5") else 1)
+    assert set(places) <= set(range(n))
+    assert all(binomtest(places[place], len(CLIPS), 1 / n).pvalue > 1e-4 for place in range(n))
+
+
+def test_items_are_fixed_by_clips_and_seed() -> None:
+    assert plan_zste(CLIPS, seed=5) == ITEMS
+    assert plan_zste(CLIPS, seed=6) != ITEMS
+    fewer = plan_zste(CLIPS, seed=5, n_groups=7)
+    assert fewer == [item for item in ITEMS if item.group_id < 7]
+    assert plan_zste(CLIPS, seed=5, tasks=["4A", "G"]) == [item for item in ITEMS if item.task in ("4A", "G")]
+
+
+def test_prompt_of_class_names() -> None:
+    item = plan_zste(CLIPS, n_groups=1, tasks=["1"], prompt="{} can be heard")[0]
+    assert set(item.candidates) == {f"c{c:02d} x can be heard" for c in range(C)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["3A", "9", "6"]}, r"unknown task\(s\) 6, 9; choose of 1, 2A, .*, 8, G"),
+        ({"n_groups": 201}, "n_groups=201, but these folds hold 200 clips and each is used once per position"),
+        ({"n_groups": 0}, "n_groups=0, but"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_zste(CLIPS, **options)
+
+
+# With the metric
+
+
+def scored(scores: Any) -> dict[str, Any]:
+    predictions = [scores(item) for item in ITEMS]
+    return score(predictions, [list(item.right) for item in ITEMS], [item.task for item in ITEMS])
+
+
+def n_scores(item: Item) -> int:
+    return len(item.candidates) * len(item.views)
+
+
+def test_an_oracle_is_always_right() -> None:
+    """It compares what each caption says with what is true of each recording."""
+
+    def oracle(item: Item) -> list[float]:
+        said = [understood(candidate) for candidate in item.candidates]
+        return [float(s in truths(item, view)) for view in item.views for s in said]
+
+    result = scored(oracle)
+    assert all(result[task]["accuracy"] == 1 for task in ZSTE_TASKS)
+    assert result["temporal_average"] == result["order_average"] == 1
+
+
+def test_guessing_is_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    result = scored(lambda item: rng.random(n_scores(item)))
+    for task in ZSTE_TASKS:
+        row = result[task]
+        # An item of 5B is the mean of two halves, each at chance.
+        n = row["n"] * (2 if task == "5B" else 1)
+        assert binomtest(round(row["accuracy"] * n), n, row["chance"]).pvalue > 1e-3, task
+    assert result["1"]["chance"] == 1 / C and result["5A"]["chance"] == 1 / C**2
+
+
+def test_knowing_the_classes_but_no_relation_is_at_chance() -> None:
+    """A bag of words that hears the right sounds: 3O, 8 and G at nothing (ties), tasks 3 and 4 at nothing."""
+
+    def bag(item: Item) -> list[float]:
+        heard = set(classes_of(item))
+        named = [set(re.findall(r"c\d\d", candidate)) for candidate in item.candidates]
+        return [float(len(heard & names)) for _ in item.views for names in named]
+
+    result = scored(bag)
+    assert all(result[task]["accuracy"] == 0 for task in ("3A", "3B", "3O", "4A", "4B", "8", "G"))
+
+
+def test_first_named_first_heard_wins_half() -> None:
+    """Wordings are balanced: a model that takes the order of the words for the order of the sounds is at chance."""
+
+    def naive(item: Item) -> list[float]:
+        a = classes_of(item)[0]
+        return [
+            float(candidate.startswith(a) == (view == "forward"))
+            for view in item.views
+            for candidate in item.candidates
+        ]
+
+    result = scored(naive)
+    assert all(result[task]["accuracy"] == 0.5 for task in ("3O", "8", "G"))
+
+
+def test_the_sound_bank_has_items() -> None:
+    clips = sound_bank(1).in_folds([4])
+    items = plan_zste(clips)
+    assert len(items) == 24 * len(ZSTE_TASKS)
+    assert [first.group_id <= second.group_id for first, second in pairwise(items)] == [True] * (len(items) - 1)

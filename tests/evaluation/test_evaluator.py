@@ -1,0 +1,136 @@
+"""Evaluation: figures are those of a straightforward computation, twice the same; ranking hears all of a file."""
+
+import copy
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.groups import Renderer, RenderSettings
+from teminal_hf.evaluation.evaluator import ZsteEvaluator, embed_text, rank, warn_if_collapsed
+from teminal_hf.evaluation.zste import score
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.split import Cut
+
+TASKS = ("1", "2A", "3A", "3O", "5A", "G")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_clap("clap-mini")
+
+
+@pytest.fixture(scope="module")
+def evaluator(mini):
+    return ZsteEvaluator(sound_bank(2).in_folds([4]).usable(16_000), mini[1], n_groups=6, tasks=TASKS)
+
+
+def test_same_numbers_as_transformers_own_pipeline(mini, evaluator) -> None:
+    """ClapProcessor and ClapModel.get_*_features, item by item, against the batched, deduplicated evaluation."""
+    model, processor = mini
+    extractor = processor.feature_extractor
+    clips = evaluator.clips
+    renderer = Renderer(clips, RenderSettings(extractor.sampling_rate, 10.0))
+    scores = []
+    for item in evaluator.items:
+        sounds = []
+        for view in item.views:
+            if view == "clip":
+                sounds.append(clips.waveform(item.clip_a, extractor.sampling_rate, trim=False))
+            else:
+                sounds.append(renderer.views(item.clip_a, item.clip_b, 0, item.group_id)[view])
+        features = extractor(sounds, sampling_rate=extractor.sampling_rate, padding="pad", return_tensors="pt")
+        tokens = processor.tokenizer(list(item.candidates), padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            audio = model.get_audio_features(input_features=features["input_features"].float()).pooler_output
+            text = model.get_text_features(**tokens).pooler_output
+        scores.append((audio @ text.T).flatten().double().tolist())
+    own = score(scores, [i.right for i in evaluator.items], [i.task for i in evaluator.items])
+    report = evaluator(model)
+    for task in TASKS:
+        assert report.results[task]["accuracy"] == own[task]["accuracy"], task
+
+
+def test_two_evaluations_are_equal_and_the_cached_prefix_changes_nothing(
+    mini, evaluator, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setenv("TEMINAL_CACHE", str(tmp_path))
+    first, second = evaluator(mini[0]), evaluator(mini[0])
+    assert first == second
+    assert evaluator(mini[0], Cut(2, 1)).items == first.items
+    monkeypatch.setattr(ZsteEvaluator, "sounds", lambda *_: pytest.fail("rendered again"))
+    assert evaluator(mini[0], Cut(2, 1)).items == first.items
+    other = copy.deepcopy(mini[0])
+    with torch.no_grad():
+        other.audio_projection.linear2.weight.neg_()  # of the suffix: the same frozen prefix
+    assert evaluator(other, Cut(2, 1)).items != first.items
+
+
+def test_padded_and_tiled_clips_are_different_recordings(mini, evaluator) -> None:
+    item = evaluator.items[0]
+    padded, tiled = (evaluator._renderer.clip(item.clip_a, tiled=tiled) for tiled in (False, True))
+    n = len(evaluator.clips.waveform(item.clip_a, 16_000, trim=False))
+    assert len(padded) == len(tiled) == 160_000
+    np.testing.assert_array_equal(padded[:n], tiled[:n])
+    np.testing.assert_array_equal(tiled[n : 2 * n], tiled[:n])
+    assert not padded[n:].any()
+    assert {"1", "1_tiled"} <= set(evaluator(mini[0]).results)
+
+
+def test_items_carry_their_scores_and_wording_is_apart(mini, evaluator) -> None:
+    report = evaluator(mini[0])
+    for task in TASKS:
+        values = [right for name, _, right in report.items if name == task]
+        assert len(values) == 6
+        assert np.mean(values) == pytest.approx(report.results[task]["accuracy"])
+    assert set(report.wording) == {"3A", "3O", "G"}
+    assert set(report.wording["3O"]) == {"before", "after"}
+
+
+def test_embed_text_keeps_the_order_of_its_captions(mini) -> None:
+    captions = ["rain", "dog before rain and then some more words", "a", "rain while dog"]
+    together = embed_text(*mini, captions)
+    alone = torch.cat([embed_text(*mini, [caption]) for caption in captions])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_rank_averages_evenly_spaced_windows(mini, tmp_path: Path) -> None:
+    model, processor = mini
+    rng = np.random.default_rng(0)
+    sound = (0.1 * rng.standard_normal(25 * 16_000)).astype(np.float32)
+    path = tmp_path / "long.wav"
+    soundfile.write(path, sound, 16_000, subtype="FLOAT")
+    captions = ["rain", "dog before rain"]
+    ranking = rank(model, processor, path, captions)
+    assert ranking.windows == 3
+    starts = (0, 7.5, 15)  # 25 s in windows of 10 s
+    parts = [dict(rank(model, processor, sound[int(s * 16_000) :][:160_000], captions).captions) for s in starts]
+    for caption, similarity in ranking.captions:
+        assert similarity == pytest.approx(np.mean([part[caption] for part in parts]), abs=1e-5)
+    assert ranking.captions[0][1] >= ranking.captions[1][1]
+
+
+def test_rank_pads_and_never_tiles(mini) -> None:
+    model, processor = mini
+    short = (0.1 * np.random.default_rng(0).standard_normal(3 * 16_000)).astype(np.float32)
+    padded = np.pad(short, (0, 7 * 16_000))
+    assert rank(model, processor, short, ["rain"]) == rank(model, processor, padded, ["rain"])
+
+
+def test_rank_needs_a_caption(mini) -> None:
+    with pytest.raises(ValueError, match="no caption to rank"):
+        rank(*mini, np.zeros(16_000, np.float32), [])
+
+
+def test_a_collapsed_text_tower_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.nn.functional.normalize(torch.randn(8, 16, generator=generator), dim=-1)
+    with caplog.at_level(logging.WARNING):
+        warn_if_collapsed(spread)
+        assert not caplog.records
+        warn_if_collapsed(torch.nn.functional.normalize(torch.ones(8, 16) + 0.01 * spread, dim=-1))
+    assert "it has collapsed" in caplog.text

@@ -1,0 +1,105 @@
+"""The names this package adds to `evaluate`: what they resolve to, what is left alone, no network used."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluate import loading
+
+from teminal_hf.evaluation import zste
+from teminal_hf.integrations import load_by_name as hooks
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """`evaluation_module_factory` hooked, in an empty folder, over a stand-in that returns its arguments."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "evaluation_module_factory", lambda *args, **kwargs: (args, kwargs))
+    hooks.install_metric.__wrapped__()
+    return loading.evaluation_module_factory
+
+
+def test_hook_resolves_its_two_names(resolve: Any) -> None:
+    for name in ("zste", "teminal/zste"):
+        assert resolve(name, download_mode="x") == ((zste.__file__, None, None), {"download_mode": "x"})
+        assert resolve(name, module_type="metric") == ((zste.__file__, "metric", None), {})
+
+
+def test_hook_passes_everything_else_through(resolve: Any, tmp_path: Path) -> None:
+    for name in ("accuracy", "./zste", "other/zste", "zste.py", "ZSTE", str(tmp_path / "zste.py")):
+        assert resolve(name) == ((name, None, None), {})
+    assert resolve("zste", revision="main") == (("zste", None, "main"), {})
+    assert resolve("teminal/zste", None, "v1", "config") == (("teminal/zste", None, "v1", "config"), {})
+    assert resolve("zste", module_type="comparison") == (("zste", "comparison", None), {})
+    for name in ("zste", "teminal/zste"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "zste.py").touch()
+        assert resolve(name) == ((name, None, None), {})
+
+
+def test_hook_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks.install_metric()
+    hooked = loading.evaluation_module_factory
+    # Restores it afterwards, should the next line wrap it again.
+    monkeypatch.setattr(loading, "evaluation_module_factory", hooked)
+    hooks.install_metric()
+    assert loading.evaluation_module_factory is hooked
+
+
+LOADING = """
+import pathlib, socket, sys
+
+attempts = []
+def refuse(self, address):
+    attempts.append(address)
+    raise OSError("no network")
+socket.socket.connect = refuse
+
+import evaluate
+
+item = dict(predictions=[[0.3, 0.1], [0.2, 0.4]], references=[[0], [0]], tasks=["3O", "3O"])
+def check(metric):
+    assert metric.compute(**item)["3O"]["accuracy"] == 0.5
+
+# As in a Space, where teminal_hf is not installed.
+sys.modules["teminal_hf"] = None
+copy = pathlib.Path(sys.argv[2], "space", "zste.py")
+copy.parent.mkdir()
+copy.write_text(pathlib.Path(sys.argv[1]).read_text() + "COPY = True\\n")
+space = evaluate.load(str(copy))
+assert sys.modules[type(space).__module__].COPY
+check(space)
+
+del sys.modules["teminal_hf"]
+from teminal_hf.integrations.load_by_name import install_metric
+install_metric()
+install_metric()
+for name in ("zste", "teminal/zste", sys.argv[1]):
+    metric = evaluate.load(name)
+    assert not hasattr(sys.modules[type(metric).__module__], "COPY")
+    check(metric)
+check(evaluate.combine(["zste"]))
+
+# A local folder of the same name is evaluate's to find.
+copy.parent.rename("zste")
+local = evaluate.load("zste")
+assert sys.modules[type(local).__module__].COPY
+assert not attempts, attempts
+"""
+
+
+def test_loads_offline_from_an_empty_folder(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "loading.py").write_text(LOADING)
+    environment = os.environ | {
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(Path(zste.__file__).parents[2]),
+    }
+    command = [sys.executable, str(tmp_path / "loading.py"), zste.__file__, str(tmp_path)]
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

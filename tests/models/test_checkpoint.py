@@ -1,0 +1,244 @@
+"""Checkpoints in and out, and the folders of runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import ClapModel, ClapProcessor
+
+from support.tiny import assert_equal, groups, tiny_clap, tiny_processor, weights
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.captions import CONNECTIVES, caption
+from teminal_hf.data.groups import plain_caption, plan
+from teminal_hf.data.zste_items import plan_zste
+from teminal_hf.models import checkpoint as models
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
+from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.runs import run_folder
+from teminal_hf.training.data_collator import GroupCollator
+
+
+def test_embedded_base_is_small_plain_and_in_float32() -> None:
+    model, processor = load_clap(CLAP_MINI)
+    assert {p.dtype for p in model.parameters()} == {torch.float32} and not model.training
+    assert processor.feature_extractor.padding == "pad"
+    assert processor.feature_extractor.truncation == "rand_trunc"
+    files = list(Path(models.__file__).with_name("clap_mini").iterdir())
+    assert sum(file.stat().st_size for file in files) <= 6e6
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_embedded_base_reads_every_caption_without_an_unknown_token() -> None:
+    _, processor = load_clap(CLAP_MINI)
+    bank = sound_bank(2)
+    said = {text for item in plan_zste(bank) for text in item.candidates}
+    connectives = [name for name, c in CONNECTIVES.items() if c.relation == "sequence" and not c.held_out]
+    for stage, views in (("stage_a", ("single", "double")), ("stage_b", ("single", "forward", "reversed", "overlay"))):
+        for row in plan(stage, bank, 300, 0, connectives):
+            said |= {row[f"{view}_caption"] for view in views} | {plain_caption(row, view) for view in views}
+    said |= {caption(name, a, b) for name in CONNECTIVES for a in bank.classes for b in bank.classes if a != b}
+    tokenizer = processor.tokenizer
+    assert len(said) > 500
+    ids = tokenizer(sorted(said))["input_ids"]
+    assert not any(tokenizer.unk_token_id in row for row in ids)
+    assert max(map(len, ids)) <= tokenizer.model_max_length
+    # ZSTE's words are whole ones, not spelt by their letters
+    asked = [caption for item in plan_zste(bank) for caption in item.candidates]
+    pieces = {token for row in tokenizer(asked)["input_ids"] for token in tokenizer.convert_ids_to_tokens(row)}
+    assert not any(piece.startswith("##") for piece in pieces)
+    assert tokenizer.unk_token_id in tokenizer("\N{SNOWMAN}")["input_ids"]  # there is an unknown token to find
+
+
+def test_embedded_base_works_without_this_package() -> None:
+    folder = Path(models.__file__).with_name("clap_mini")
+    model, processor = ClapModel.from_pretrained(folder), ClapProcessor.from_pretrained(folder)
+    sound = np.sin(np.arange(16_000) / 10)
+    batch = processor(text=["dog", "rain"], audio=[sound] * 2, sampling_rate=16_000, return_tensors="pt")
+    whole = LogMel.from_extractor(processor.feature_extractor)(torch.tensor(sound)[None])
+    torch.testing.assert_close(batch["input_features"][:1], whole, atol=1e-3, rtol=0)
+    model(**batch)  # takes all that the processor gives: no token_type_ids
+
+
+def test_a_processor_that_has_truncated_hears_whole_recordings_once_loaded(tmp_path: Path) -> None:
+    processor, sound = tiny_processor(), groups(1, ("forward",))[0]["forward"]["array"]
+    truth = processor.feature_extractor(sound, sampling_rate=8_000, return_tensors="pt")["input_features"]
+
+    def features(folder: Path) -> torch.Tensor:
+        loaded = ClapProcessor.from_pretrained(folder)
+        return loaded(text=["dog"], audio=[sound], sampling_rate=8_000, return_tensors="pt")["input_features"]
+
+    processor.tokenizer(["dog", "rain"], truncation=True, padding=True)  # as every collator does
+    processor.save_pretrained(tmp_path / "spoilt")
+    assert features(tmp_path / "spoilt").shape != truth.shape or not torch.allclose(
+        features(tmp_path / "spoilt"), truth, atol=1
+    )  # the control
+    save_clap(tiny_clap(), processor, tmp_path / "ours")
+    assert torch.equal(features(tmp_path / "ours"), truth)
+    tiny_clap().save_pretrained(tmp_path / "spoilt")
+    _, mended = load_clap(str(tmp_path / "spoilt"))
+    save_clap(tiny_clap(), mended, tmp_path / "mended")
+    assert torch.equal(features(tmp_path / "mended"), truth)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    model, processor = tiny_clap(), tiny_processor()
+    save_clap(model, processor, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        load_clap(str(tmp_path))
+
+
+def test_a_fused_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    tiny_clap(fused=True).save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="enable_fusion=True"):
+        load_clap(str(tmp_path))
+    with pytest.raises(OSError):
+        load_clap(str(tmp_path / "nothing"))
+
+
+def test_loading_makes_a_tiling_extractor_pad_and_half_precision_single(tmp_path: Path) -> None:
+    processor = tiny_processor()
+    processor.feature_extractor.padding = "repeatpad"
+    tiny_clap().half().save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model, loaded = load_clap(str(tmp_path))
+    assert loaded.feature_extractor.padding == "pad"
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_saved_checkpoint_is_read_bit_equal_without_this_package(tmp_path: Path) -> None:
+    model, processor = tiny_clap(), tiny_processor()
+    apply_stage(model, StagePolicy())
+    model.logit_scale_a.data.fill_(3.0)
+    rows = groups(2, ("forward",))
+    batch = GroupCollator(processor, ["forward"])(rows)
+    del batch["meanings"]
+    with torch.no_grad():
+        truth = model(**batch)
+    plain = save_clap(model, processor, tmp_path / "run")
+    assert plain is model and "forward" not in vars(model)
+    sounds, captions = [row["forward"]["array"] for row in rows], [row["forward_caption"] for row in rows]
+    torch.save((sounds, captions), tmp_path / "rows.pt")
+    script = """
+import sys, torch
+from transformers import ClapModel, ClapProcessor
+folder = sys.argv[1]
+model, processor = ClapModel.from_pretrained(f"{folder}/run"), ClapProcessor.from_pretrained(f"{folder}/run")
+sounds, captions = torch.load(f"{folder}/rows.pt", weights_only=False)
+batch = processor(text=captions, audio=sounds, sampling_rate=8000, padding=True, return_tensors="pt")
+with torch.no_grad():
+    out = model(**batch)
+assert "teminal_hf" not in sys.modules and model.config.architectures == ["ClapModel"]
+torch.save((model.state_dict(), out.audio_embeds, out.text_embeds, batch["input_ids"]), f"{folder}/out.pt")
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=120)
+    state, audio, text, ids = torch.load(tmp_path / "out.pt")
+    assert_equal(state, weights(model))
+    assert state["logit_scale_t"].item() == 3.0
+    assert torch.equal(ids, batch["input_ids"])
+    torch.testing.assert_close(text, truth.text_embeds, atol=1e-6, rtol=0)
+    torch.testing.assert_close(audio, truth.audio_embeds, atol=1e-4, rtol=0)  # its log-mel, not ours
+    assert not list((tmp_path / "run").glob("*.bin"))
+    again, _ = load_clap(str(tmp_path / "run"))
+    assert_equal(weights(again), state)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_folders_are_numbered(here: Path) -> None:
+    assert [str(run_folder.open_run("stage_b", None)) for _ in range(2)] == [
+        "runs/stage_b-001",
+        "runs/stage_b-002",
+    ]
+    assert str(run_folder.open_run("stage_a", None)) == "runs/stage_a-001"
+    (here / "runs" / "stage_b-001").rmdir()
+    assert run_folder.open_run("stage_b", None).name == "stage_b-001"
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None:
+    def check(folder: str | None, resume: bool, stage: str = "stage_b") -> None:
+        run_folder.check_folder(stage, folder, resume)
+
+    check(None, False)
+    check("here/mine", False)
+    folder = run_folder.open_run("stage_b", "here/mine")
+    assert folder == Path("here/mine") and folder.is_dir()
+    check("here/mine", False)  # empty: nothing to lose
+    with pytest.raises(FileNotFoundError, match=re.escape("nothing to resume in here/mine: no run.json in it; leave")):
+        check("here/mine", True)
+    run_folder.write_record(folder, stage="stage_b", complete=False)
+    check("here/mine", False)  # cut before its first checkpoint: nothing to lose
+    check("here/mine", True)
+    (folder / "checkpoint-5").mkdir()
+    with pytest.raises(FileExistsError, match="here/mine already holds a run; name another --output_dir, or go on"):
+        check("here/mine", False)
+    check("here/mine", True)
+    with pytest.raises(FileExistsError, match="here/mine holds a run of stage_b, not of stage_a"):
+        check("here/mine", True, "stage_a")
+    run_folder.write_record(folder, complete=True)
+    with pytest.raises(FileExistsError, match="the run in here/mine is finished: nothing to resume"):
+        check("here/mine", True)
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        check("here/mine", False)
+    with pytest.raises(FileNotFoundError, match="nothing to resume in here/other: no such folder"):
+        check("here/other", True)
+    with pytest.raises(FileNotFoundError, match="--resume needs the run to go on with: --output_dir RUN"):
+        check(None, True)
+
+
+def test_records_add_up_and_name_the_versions(here: Path) -> None:
+    assert run_folder.read_record(here) == {}
+    run_folder.write_record(here, base="clap-mini", complete=False)
+    run_folder.write_record(here, complete=True, place=here)
+    record = run_folder.read_record(here)
+    assert record["base"] == "clap-mini" and record["complete"] is True and record["place"] == str(here)
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {p.name for p in here.iterdir()} == {"run.json"}  # no draft left behind
+    run_folder.write_config(here, {"views": ["forward"], "beta": 0.5})
+    assert yaml.safe_load((here / "config.yaml").read_text()) == {"views": ["forward"], "beta": 0.5}
+
+
+def finished(folder: Path, base: str = "clap-mini", complete: bool = True, folds: tuple[int, ...] = (1, 2)) -> Path:
+    folder.mkdir(parents=True)
+    run_folder.write_record(folder, base=base, source="soundbank", folds={"train": folds}, complete=complete)
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_stage_b_finds_the_stage_a_it_goes_on_from(here: Path) -> None:
+    def found(base: str = "clap-mini", output: str | None = "study/stage_b", source: str = "soundbank") -> str | None:
+        folder = run_folder.find_stage_a(output, base, source, (3, 4))
+        return None if folder is None else str(folder)
+
+    assert found() is None
+    finished(Path("runs/stage_a-001"))
+    assert found() == "runs/stage_a-001"
+    finished(Path("runs/stage_a-002"))
+    finished(Path("runs/stage_a-003"), complete=False)
+    finished(Path("runs/stage_a-004"), base="laion/clap-htsat-unfused")
+    (finished(Path("runs/stage_a-005")) / "model.safetensors").unlink()
+    finished(Path("runs/stage_a-006"), folds=(1, 4))  # trained on a fold that stage B is judged on
+    assert found() == "runs/stage_a-002"  # the newest that is complete, of this base, and has not seen folds 3 and 4
+    assert found(source="other clips") is None
+    assert found("laion/clap-htsat-unfused") == "runs/stage_a-004"
+    finished(Path("study/stage_a"))
+    assert found() == "study/stage_a"  # a sibling goes first
+    assert found("laion/clap-htsat-unfused") == "runs/stage_a-004"  # but not of another base
+    finished(Path("runs/stage_a-1000"), base="other")
+    finished(Path("runs/stage_a-999"), base="other")
+    finished(Path("runs/stage_a-old"), base="other")  # not numbered
+    assert found("other") == "runs/stage_a-1000"
+    assert found(output=None) == "runs/stage_a-002"

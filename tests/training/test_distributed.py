@@ -1,0 +1,114 @@
+"""Two processes with half the groups each take the steps of one process with all of them.
+
+Run as a script, under `python -m torch.distributed.run`, this file is one of the two ranks. They get processes of their
+own with a time limit: two-rank runs inside one parent have hung.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.paths import TESTS
+from support.tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor
+from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.training.cached_groups import CachedGroups, collate_cached
+from teminal_hf.training.config import TeminalConfig
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.trainer import TeminalTrainer
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "stage_a": {"views": list(STAGE_A)},
+    "stage_b": {
+        "views": [*STAGE_B, "single"],
+        "alpha_same_time": 3.0,
+        "alpha_cross_time": 0.5,
+        "alpha_same_overlap": 2.0,
+        "alpha_cross_overlap": 0.3,
+        "beta": 0.4,
+        "rehearsal": 0.6,
+        "retention": 2.0,
+        "plain_share": 0.5,
+    },
+    "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0},
+    "cached": {"views": ["forward", "overlay"], "mini_batch_groups": 2},
+}
+
+
+def train(kind: str, folder: Path, processes: int) -> Any:
+    """Two SGD steps on 8 groups each (with AdamW rounding would show), what they logged, which rows were read.
+
+    "cached": with two processes, from a cache that they have written together.
+    """
+    args = TeminalConfig(
+        output_dir=str(folder),
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        max_steps=2,
+        per_device_train_batch_size=8 // processes,
+        optim="sgd",
+        learning_rate=0.05,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        logging_steps=1,
+        train_sampling_strategy="sequential",
+        **OPTIONS[kind],
+    )
+    assert args.world_size == processes
+    rows = groups(16, args.views)
+    # (X, Y) on the first rank, and on the second (X, Y) again and (Y, X): false negatives across processes
+    x, y = rows[0]["label_a"], rows[0]["label_b"]
+    rows[4], rows[5] = rows[4] | {"label_a": x, "label_b": y}, rows[5] | {"label_a": y, "label_b": x}
+    model, _ = apply_stage(tiny_clap(), StagePolicy(audio_blocks=2))
+    reference, _ = apply_stage(tiny_clap(seed=9).requires_grad_(False), StagePolicy(audio_blocks=2))
+    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
+    many = TinyRows(rows * 9)  # 144: three shards
+    trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=many, reference=reference)
+    if kind == "cached" and processes > 1:
+        cut = StagePolicy(audio_blocks=2).cut
+        trainer.train_dataset = CachedGroups(model, cut, many, collator, dtype="float32").fill()
+        trainer.data_collator = collate_cached
+    trainer.train()
+    return model.state_dict(), [row for row in trainer.state.log_history if "loss" in row], sorted({*many.read})
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where two ranks have left their results."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    env = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+    env |= {"TEMINAL_CACHE": str(folder / "cache"), "PYTHONPATH": str(TESTS)}
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [sys.executable, *launch, __file__, str(folder)]
+    done = subprocess.run(command, env=env, timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stderr.count("training 10,") == len(OPTIONS)  # what is trained is said once, not once a process
+    return folder
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path, two_ranks: Path, kind: str) -> None:
+    one, log, _ = train(kind, tmp_path, 1)
+    start = tiny_clap().state_dict()
+    assert sum(not torch.equal(one[name], start[name]) for name in one) > 40
+    for rank in (0, 1):
+        two, log_of_two, read = torch.load(two_ranks / f"{kind}-{rank}.pt")
+        assert one.keys() == two.keys()
+        for name in one:
+            torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=1e-5, msg=name)
+        for a, b in zip(log, log_of_two, strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+        if kind == "cached":  # each has computed its own shards of 64 rows
+            assert read == ([*range(64), *range(128, 144)], list(range(64, 128)))[rank]
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    for name in OPTIONS:
+        torch.save(train(name, out / "run", 2), out / f"{name}-{os.environ['RANK']}.pt")

@@ -1,0 +1,133 @@
+"""Retention, plain wording, and settings that are refused."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from support.tiny import ALL_VIEWS, STAGE_B, assert_equal, config, groups, tiny_clap, tiny_processor, trainer, weights
+from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.trainer import TeminalTrainer
+
+
+@pytest.mark.parametrize("reference_mode", ["eval", "train"])
+def test_retention_is_zero_at_the_start_and_keeps_single_sounds(tmp_path: Path, reference_mode: str) -> None:
+    rows = groups(8, ALL_VIEWS)
+    batch = GroupCollator(tiny_processor(), ALL_VIEWS)(rows)
+    del batch["meanings"]
+
+    def drift(retention: float) -> tuple[float, list[dict[str, float]]]:
+        reference, _ = apply_stage(tiny_clap(dropout=0.0).requires_grad_(False), StagePolicy())
+        reference.train(reference_mode == "train")  # the trainer must not take batch statistics from it
+        t = trainer(tmp_path, views=ALL_VIEWS, max_steps=6, retention=retention, reference=reference)
+        start = weights(reference)
+        t.train()
+        assert_equal(weights(reference), start)
+        with torch.no_grad():
+            now, then = t.model.eval()(**batch), reference.eval()(**batch)
+        single = slice(24, 32)
+        cosines = [(now[tower][single] * then[tower][single]).sum(-1) for tower in ("audio_embeds", "text_embeds")]
+        return 1 - torch.stack(cosines).mean().item(), t.state.log_history
+
+    free, _ = drift(0.0)
+    kept, log = drift(50.0)
+    figures = [row["loss_retention"] for row in log if "loss" in row]
+    assert figures[0] == pytest.approx(0, abs=1e-5)
+    assert max(figures[1:]) > 1e-4
+    assert kept < free / 2
+    first = log[0]
+    temporal = sum(first[f"loss_{view}"] for view in STAGE_B) / 3
+    assert first["loss"] == pytest.approx(temporal + first["loss_rehearsal"] + 50 * first["loss_retention"], rel=1e-3)
+
+
+def test_plain_wording_lasts_for_its_share_of_the_steps(tmp_path: Path) -> None:
+    t = trainer(tmp_path, max_steps=5, plain_share=0.5, views=ALL_VIEWS)
+    given: list[Tensor] = []
+    inner = t.model.forward
+
+    def spy(**tensors: Tensor) -> Any:
+        assert not any(name.startswith("plain_") for name in tensors)
+        given.append(tensors["input_ids"])
+        return inner(**tensors)
+
+    t.model.forward = spy
+    batches: list[dict[str, Tensor]] = []
+    collate = t.data_collator
+
+    def keep(rows: Any) -> dict[str, Tensor]:
+        batches.append(collate(rows))
+        return batches[-1]
+
+    t.data_collator = keep
+    t.train()
+    by_ids = {batch[name].numpy().tobytes(): name for batch in batches for name in ("plain_input_ids", "input_ids")}
+    said = [by_ids[ids.numpy().tobytes()] for ids in given[1:]]  # the first call is the probe's
+    assert said == ["plain_input_ids"] * 3 + ["input_ids"] * 2  # steps 0, 1, 2 are below 0.5 * 5
+
+
+def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
+    rows = groups(4, seed=5)
+    plain = trainer(tmp_path, max_steps=1, plain_share=1.0, eval_dataset=rows, eval_strategy="steps", eval_steps=1)
+    drawn = trainer(tmp_path, max_steps=1, eval_dataset=rows)
+    plain.train()
+    drawn.model.load_state_dict(plain.model.state_dict())
+    figure = next(row["eval_loss"] for row in plain.state.log_history if "eval_loss" in row)
+    assert drawn.evaluate()["eval_loss"] == pytest.approx(figure, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"alpha_cross_time": -1.0}, "alpha_cross_time must not be negative, got -1.0; 0 leaves it out"),
+        ({"beta": -0.1}, "beta must not be negative, got -0.1"),
+        ({"rehearsal": -1.0}, "rehearsal must not be negative"),
+        (
+            {"views": ["forward", "backward"]},
+            "unknown view(s) ['backward']; choose of forward, reversed, overlay, single",
+        ),
+        ({"views": []}, "views is empty; name at least one, such as forward"),
+        ({"views": ["forward", "forward"]}, "views must differ, got ['forward', 'forward']"),
+        ({"plain_share": 1.5}, "plain_share must be between 0 and 1, got 1.5"),
+        ({"retention": 1.0}, "retention is about single views, and views are ['forward', 'reversed', 'overlay']"),
+        ({"retention": 1.0, "views": ALL_VIEWS}, "retention needs the starting checkpoint as reference="),
+        ({"per_device_train_batch_size": 1}, "a global batch of one group has no negatives from other groups"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trainer(tmp_path, **options)
+
+
+def test_a_collator_of_other_views_or_one_wording_is_refused(tmp_path: Path) -> None:
+    model, _ = apply_stage(tiny_clap(), StagePolicy())
+    collator = GroupCollator(tiny_processor(), ["overlay", "forward"])
+    rows = groups(4)
+    with pytest.raises(
+        ValueError, match=re.escape("views ['overlay', 'forward'] are not the config's ['forward', 'ov")
+    ):
+        TeminalTrainer(
+            model, config(tmp_path, views=["forward", "overlay"]), data_collator=collator, train_dataset=rows
+        )
+    args = config(tmp_path, views=["overlay", "forward"], plain_share=0.5)
+    t = TeminalTrainer(model, args, data_collator=collator, train_dataset=rows)
+    with pytest.raises(ValueError, match=re.escape("GroupCollator(..., plain_wording=True)")):
+        t.train()
+
+
+def test_no_training_data_is_transformers_own_message(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="requires a train_dataset"):
+        trainer(tmp_path, train_dataset=None).train()
+
+
+def test_processor_beside_a_checkpoint_truncates_nothing(tmp_path: Path) -> None:
+    t = trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+    assert isinstance(t.data_collator, GroupCollator)
+    t.processing_class = t.data_collator.processor
+    t.train()
+    saved = json.loads((tmp_path / "checkpoint-1" / "tokenizer.json").read_text(encoding="utf-8"))
+    assert saved["truncation"] is None and saved["padding"] is None  # ClapProcessor would crop audio by it
