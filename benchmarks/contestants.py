@@ -24,13 +24,11 @@ from torch.utils.data import DataLoader
 from transformers import ClapModel, Trainer, TrainingArguments
 
 from harness import Measured, measure
-from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups
-from teminal_hf.data.groups import STAGE_B_VIEWS
+from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups, stage_b_recipe
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.split import detach_split_forward, plain_clap
+from teminal_hf.models.split import detach_split_forward, unwrap_clap
 from teminal_hf.models.stages import StagePolicy, apply_stage, train_mode
-from teminal_hf.runs import post_train as recipe
-from teminal_hf.runs.arguments import parse
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.losses import temporal_contrastive_loss
 from teminal_hf.training.trainer import TeminalTrainer
@@ -52,7 +50,7 @@ def contrast(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
     audio, text = (
         dict(zip(STAGE_B_VIEWS, embeds.chunk(3), strict=True)) for embeds in (out.audio_embeds, out.text_embeds)
     )
-    scale = plain_clap(model).logit_scale_a.exp()
+    scale = unwrap_clap(model).logit_scale_a.exp()
     return temporal_contrastive_loss(audio, text, scale, false_negatives=false_negatives(meanings))["loss"]
 
 
@@ -179,11 +177,12 @@ def cached(job: Job, clock: Clock, trainer: type[TeminalTrainer] = TeminalTraine
         made.add_callback(clock)
         return made
 
+    recipe = stage_b_recipe()
     with (
         mock.patch.object(recipe, "load_clap", timed_load),
         mock.patch.object(recipe, "TeminalTrainer", timed_trainer),
     ):
-        recipe.post_train("stage_b", parse([word for word in argv if word], RECIPE))
+        recipe.post_train("stage_b", [word for word in argv if word], RECIPE)
 
 
 def clips(job: Job, clock: Clock) -> None:

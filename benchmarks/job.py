@@ -1,6 +1,7 @@
 """What all contestants share: the job, its flags, the clock, the model in memory, the groups."""
 
 import argparse
+import importlib.util
 import os
 import statistics
 import time
@@ -24,10 +25,13 @@ from transformers import (
 
 import teminal_hf
 from harness import WORK
-from teminal_hf.data.groups import STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.data.groups import GroupDataset, plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap
 from teminal_hf.runs.arguments import DataArguments
 from teminal_hf.storage import cache
+from teminal_hf.storage.packaged import recipes_folder
 
 FOLDS = [1, 2, 3]
 LEARNING_RATE = 1e-4
@@ -143,10 +147,9 @@ def load(job: Job, clock: Clock) -> tuple[ClapModel, Any]:
 def make_groups(job: Job, processor: Any) -> Any:
     """The rows that the recipe trains on, rendered when they are asked for."""
     data, extractor = job.data(), processor.feature_extractor
-    clips = data.clips().in_folds(FOLDS).usable(extractor.sampling_rate)
+    clips = data.load().in_folds(FOLDS).usable(extractor.sampling_rate)
     rows = list(plan("stage_b", clips, data.n_groups, data.groups_seed, data.connectives))
-    window = extractor.nb_max_samples / extractor.sampling_rate
-    return GroupDataset(rows, Renderer(clips, RenderSettings(extractor.sampling_rate, window)), STAGE_B_VIEWS)
+    return GroupDataset(rows, Renderer(clips, RenderSettings.of_extractor(extractor)), STAGE_B_VIEWS)
 
 
 def job_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -188,6 +191,16 @@ def suffix(args: argparse.Namespace) -> str:
 def forget_prefixes() -> None:
     """So that the next training makes its first pass."""
     cache.clear(("prefix",))
+
+
+def stage_b_recipe() -> Any:
+    """`recipes/stage_b.py` as a module."""
+    path = recipes_folder() / "stage_b.py"
+    spec = importlib.util.spec_from_file_location("stage_b_recipe", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def random_laion(folder: Path) -> str:

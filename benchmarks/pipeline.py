@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from contestants import cached, contrast, freeze, measured
 from harness import Results, arguments, in_quiet_environment
 from job import Clock, Job, forget_prefixes, job_arguments, load, make_groups, make_job, suffix
-from teminal_hf.data.groups import STAGE_B_VIEWS
-from teminal_hf.models.split import audio_prefix, plain_clap, text_prefix
+from teminal_hf.data.views import STAGE_B_VIEWS
+from teminal_hf.models.split import audio_prefix, text_prefix, unwrap_clap
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -102,10 +102,10 @@ def flops_per_group(job: Job) -> dict[str, float]:
         with FlopCounterMode(display=False) as counter:
             contrast(model, dict(batch)).backward()
         counted[name] = counter.get_total_flops() / 2
-    cut = StagePolicy().cut
+    split_point = StagePolicy().split_point
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        audio_prefix(plain_clap(model), cut, batch["input_features"])
-        text_prefix(plain_clap(model), cut, batch["input_ids"], batch["attention_mask"])
+        audio_prefix(unwrap_clap(model), split_point, batch["input_features"])
+        text_prefix(unwrap_clap(model), split_point, batch["input_ids"], batch["attention_mask"])
     return counted | {"the first pass": counter.get_total_flops() / 2}
 
 

@@ -19,9 +19,7 @@ import torch._inductor.config
 
 from contestants import run
 from harness import HERE, WORK, Results, arguments, in_quiet_environment
-from job import Job, forget_prefixes, job_arguments, make_job, suffix
-from teminal_hf.runs import post_train as recipe
-from teminal_hf.runs.arguments import parse
+from job import Job, forget_prefixes, job_arguments, make_job, stage_b_recipe, suffix
 
 VARIANTS: dict[str, tuple[str, ...]] = {"fp32": (), "bf16": ("--bf16=true",), "compile": ("--torch_compile=true",)}
 UNCACHED = ("--cache_prefix=false",)
@@ -102,7 +100,7 @@ def zste(dtype: str, seed: int, flags: Sequence[str]) -> dict[str, Any]:
     folder = WORK / "zste"
     shutil.rmtree(folder, ignore_errors=True)
     argv = ["--start_from=base", f"--cache_dtype={dtype}", f"--seed={seed}", f"--output_dir={folder}", *flags]
-    recipe.post_train("stage_b", parse(argv, DEFAULTS))
+    stage_b_recipe().post_train("stage_b", argv, DEFAULTS)
     after = json.loads((folder / "zste.json").read_text(encoding="utf-8"))["after"]["results"]
     shutil.rmtree(folder)
     return {name: value for name, value in after.items() if not isinstance(value, dict)}

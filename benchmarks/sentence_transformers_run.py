@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import set_seed
 
 from job import Clock, Job, in_memory, make_groups
-from teminal_hf.data.groups import STAGE_B_VIEWS
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.checkpoint import load_clap
 
 # The caption that is nearest and wrong.

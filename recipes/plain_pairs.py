@@ -8,9 +8,55 @@ defaults; any key of it is a flag too; `--help` lists them.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from teminal_hf.runs.post_train import main
+from transformers import set_seed
+
+from teminal_hf.commands.door import door
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import check_text_tower
+from teminal_hf.models.stages import apply_stage
+from teminal_hf.runs.arguments import read_config
+from teminal_hf.runs.cached_prefix import through_prefix
+from teminal_hf.runs.lineage import facts_of, starting_point
+from teminal_hf.runs.model_card import write_card
+from teminal_hf.runs.publishing import open_repository, publish
+from teminal_hf.runs.run import Run
+from teminal_hf.runs.training_data import caption_pair_data
+from teminal_hf.training.cached_groups import collate_cached
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.trainer import TeminalTrainer
+
+
+def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
+    """One run, from its arguments to its folder, which is returned."""
+    config = read_config("plain_pairs", argv, defaults)
+    set_seed(config.training.seed)
+    start = starting_point(config)
+    model, processor = load_clap(start.checkpoint)
+    check_text_tower(model, processor)
+    data = caption_pair_data(config, processor.feature_extractor)
+    hub_model_id = open_repository(config)
+    tuned, trainable = apply_stage(model, config.run.policy())
+    run = Run.open(config.stage, config.output_dir)
+    run.begin(config.given, facts_of(config, start, trainable, data))
+
+    args = config.training_arguments(run.folder, hub_model_id)
+    collator = GroupCollator(processor, args.views)
+    train, collate = data.train, collator.__call__
+    if config.run.cache_prefix:
+        (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
+    trainer = TeminalTrainer(tuned, args, data_collator=collate, train_dataset=train, processing_class=processor)
+    trainer.train(resume_from_checkpoint=run.last_checkpoint() if config.run.resume else None)
+    if trainer.is_world_process_zero():
+        run.finish(tuned, processor, trainer.state)
+        write_card(run.folder, hub_model_id or run.folder.name)
+        run.announce()
+        publish(config, run.folder, hub_model_id)
+    return run.folder
+
 
 if __name__ == "__main__":
-    main("plain_pairs", sys.argv[1:], Path(__file__).with_name("plain_pairs.yaml"))
+    with door():
+        fine_tune(sys.argv[1:], Path(__file__).with_suffix(".yaml"))

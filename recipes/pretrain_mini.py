@@ -26,11 +26,12 @@ from transformers import (
 )
 
 from teminal_hf import GroupCollator, TeminalConfig, TeminalTrainer, ZsteEvaluator
-from teminal_hf.audio.waveform import fade_ends, level_to, loop_to, place
-from teminal_hf.clips.sources import ClipTable, load_clips
+from teminal_hf.audio.waveform import fade_ends, level_to, loop_to, pad_to_window
+from teminal_hf.clips.sources import load_clips
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import BOTH, CONNECTIVES, FIRST_SOUND, SECOND_SOUND, SINGLE, spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.models.split import Cut, attach_split_forward, audio_blocks, detach_split_forward
+from teminal_hf.models.split import SplitPoint, attach_split_forward, audio_blocks, detach_split_forward
 
 RATE, WINDOW = 16_000, 10
 PROMPTS = (SINGLE, PROMPT, "{}", "a recording of {}", "we hear {} here", "{} in the distance", "there is {}")
@@ -53,7 +54,7 @@ class SingleSounds(Dataset[dict[str, Any]]):
             sound = loop_to(sound, int(rng.integers(len(sound), WINDOW * RATE + 1)), RATE)
         sound = level_to(sound, float(rng.uniform(-26, -16)))
         caption = str(rng.choice(PROMPTS)).format(spoken(self.clips.labels[i]))
-        array = place(sound, WINDOW * RATE, rng.random())
+        array = pad_to_window(sound, WINDOW * RATE, rng.random())
         return {
             "forward": {"array": array, "sampling_rate": RATE},
             "forward_caption": caption,
@@ -140,7 +141,7 @@ def main() -> None:
     clips = load_clips("soundbank", clips_per_class=40).usable(RATE)
     processor = make_processor(args.output_dir, ESC50_CLASSES)
     model = make_model(len(processor.tokenizer))
-    attach_split_forward(model, Cut(len(audio_blocks(model)), len(model.text_model.encoder.layer)))
+    attach_split_forward(model, SplitPoint(len(audio_blocks(model)), len(model.text_model.encoder.layer)))
     evaluator = ZsteEvaluator(clips.in_folds([4]), processor, n_groups=240, tasks=("1", "3O", "3A"))
     trainer = TeminalTrainer(
         model,

@@ -1,19 +1,21 @@
-"""Stage A of TeminAL: a recording can hold more than one sound.
+"""Stage A: a recording can hold more than one sound. Trains the last layers of a CLAP model on one and two sounds.
 
-    accelerate launch recipes/stage_a.py
-    accelerate launch recipes/stage_a.py recipes/esc50_base/stage_a.yaml --model MODEL --data_dir ESC50
+    accelerate launch recipes/stage_a.py [CONFIG.yaml] [--flag value ...]
 
-Without a YAML file the embedded default runs (`stage_a.yaml` beside this file): clap-mini and the sound bank, nothing
-to download. Any key of the YAML file is a flag too; flags override; `--help` lists them. One clip ("the sound of X") is
-contrasted with two, in sequence or overlaid ("the sound of X and Y"), by symmetric InfoNCE. Training touches the last
-audio block, the last text layer, the projections and the logit scale unless told otherwise. The run folder holds a
-plain `ClapModel` checkpoint, the configuration, and ZSTE before and after.
+`stage_a.yaml` beside this file holds the defaults (clap-mini on the synthetic sound bank, a few minutes on two cores);
+`recipes/esc50_base/` and `recipes/laion/` hold those for real clips. Any key is a flag too; `--help` lists them.
+
+The steps are those of `stage_b.py`; the views are others: one sound, or two, in sequence or overlaid.
 """
 
 import sys
 from pathlib import Path
+from runpy import run_path
 
-from teminal_hf.runs.post_train import main
+from teminal_hf.commands.door import door
+
+post_train = run_path(str(Path(__file__).with_name("stage_b.py")))["post_train"]
 
 if __name__ == "__main__":
-    main("stage_a", sys.argv[1:], Path(__file__).with_name("stage_a.yaml"))
+    with door():
+        post_train("stage_a", sys.argv[1:], Path(__file__).with_suffix(".yaml"))

@@ -1,19 +1,98 @@
-"""Stage B of TeminAL: before, after, while.
+"""Stage B: before, after or while? Trains a CLAP's last layers on pairs of sounds in both orders and overlaid.
 
-    accelerate launch recipes/stage_b.py
-    accelerate launch recipes/stage_b.py recipes/esc50_base/stage_b.yaml --model MODEL --data_dir ESC50
+    accelerate launch recipes/stage_b.py [CONFIG.yaml] [--flag value ...]
 
-Without a YAML file the embedded default runs (`stage_b.yaml` beside this file): clap-mini and the sound bank, nothing
-to download. Any key of the YAML file is a flag too; flags override; `--help` lists them. Forward, reversed and overlaid
-views of each pair are contrasted by the modified InfoNCE (`temporal_contrastive_loss`). It goes on from stage A's
-output when there is one of the same base, else from the base, and says which. The run folder holds a plain `ClapModel`
-checkpoint, the configuration, and ZSTE before and after.
+`stage_b.yaml` beside this file holds the defaults (clap-mini on the synthetic sound bank, a few minutes on two cores);
+`recipes/esc50_base/` and `recipes/laion/` hold those for real clips. Any key is a flag too; `--help` lists them. It
+goes on from stage A's output if there is one. Stage A takes the same steps with other views.
 """
 
+import copy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from teminal_hf.runs.post_train import main
+from transformers import set_seed
+
+from teminal_hf.commands.door import door
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import check_text_tower
+from teminal_hf.models.split import attach_split_forward
+from teminal_hf.models.stages import apply_stage
+from teminal_hf.runs.arguments import read_config
+from teminal_hf.runs.cached_prefix import through_prefix
+from teminal_hf.runs.final_report import evaluators, figures_of, report
+from teminal_hf.runs.lineage import facts_of, starting_point
+from teminal_hf.runs.model_card import write_card
+from teminal_hf.runs.publishing import open_repository, publish
+from teminal_hf.runs.run import Run
+from teminal_hf.runs.training_data import group_data
+from teminal_hf.training.cached_groups import collate_cached
+from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.trainer import TeminalTrainer
+
+
+def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
+    """One run of `stage` ("stage_a" or "stage_b"), from its arguments to its folder, which is returned."""
+    # 1. Configuration: the YAML file, then the flags.
+    config = read_config(stage, argv, defaults)
+    set_seed(config.training.seed)
+
+    # 2. Starting point: the base, or what stage A made of it.
+    clips = config.data.load()
+    folds = config.data.folds(clips)
+    start = starting_point(config, folds)
+    model, processor = load_clap(start.checkpoint)
+    check_text_tower(model, processor)
+
+    # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
+    data = group_data(config, clips, folds, processor.feature_extractor)
+    eval_evaluator, final_evaluator = evaluators(config, data, processor)
+    hub_model_id = open_repository(config)
+
+    # 4. Stage: the last layers are trained, all others frozen.
+    policy = config.run.policy()
+    reference = None
+    if config.training.retention:
+        reference = copy.deepcopy(model).requires_grad_(False)
+        attach_split_forward(reference, policy.split_point)
+    tuned, trainable = apply_stage(model, policy)
+    run = Run.open(config.stage, config.output_dir)
+    run.begin(config.given, facts_of(config, start, trainable, data))
+
+    # 5. The frozen layers, computed once and read back in every epoch.
+    args = config.training_arguments(run.folder, hub_model_id)
+    collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
+    train, validation, collate = data.train, data.validation, collator.__call__
+    if config.run.cache_prefix:
+        train, validation = through_prefix(config, tuned, collator, data, (eval_evaluator, final_evaluator))
+        collate = collate_cached
+
+    # 6. Training.
+    trainer = TeminalTrainer(
+        tuned,
+        args,
+        data_collator=collate,
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=processor,
+        reference=reference,
+        zste=figures_of(eval_evaluator, config.run.split_point),
+    )
+    trainer.train(resume_from_checkpoint=run.last_checkpoint() if config.run.resume else None)
+    if not trainer.is_world_process_zero():
+        return run.folder
+
+    # 7. Save, report, describe, push.
+    trained = run.finish(tuned, processor, trainer.state)
+    if final_evaluator is not None:
+        report(config, start.base, trained, final_evaluator, run.folder)
+    write_card(run.folder, hub_model_id or run.folder.name)
+    run.announce()
+    publish(config, run.folder, hub_model_id)
+    return run.folder
+
 
 if __name__ == "__main__":
-    main("stage_b", sys.argv[1:], Path(__file__).with_name("stage_b.yaml"))
+    with door():
+        post_train("stage_b", sys.argv[1:], Path(__file__).with_suffix(".yaml"))

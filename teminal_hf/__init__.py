@@ -1,44 +1,95 @@
 """TeminAL for Hugging Face: post-train a CLAP model to hear before, after and while.
 
-Importing this package lets `datasets.load_dataset("teminal/esc50-temporal")` and `evaluate.load("zste")` work offline.
+Importing this package lets `datasets.load_dataset("teminal/esc50-temporal")` and `evaluate.load("zste")` work offline
+(see `register`; `TEMINAL_NO_HOOKS=1` leaves both libraries as they are). Its names are imported when first used.
 """
 
-from teminal_hf.audio.log_mel import LogMel
-from teminal_hf.clips.sources import ClipTable, load_clips
-from teminal_hf.data.groups import Renderer, RenderSettings
-from teminal_hf.data.manifest_audio import render
-from teminal_hf.evaluation.evaluator import Ranking, ZsteEvaluator, ZsteReport, rank
-from teminal_hf.integrations.load_by_name import install_builder, install_metric
-from teminal_hf.models.checkpoint import load_clap, save_clap
-from teminal_hf.models.stages import StagePolicy, apply_stage
-from teminal_hf.training.config import TeminalConfig
-from teminal_hf.training.data_collator import GroupCollator
-from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
-from teminal_hf.training.trainer import TeminalTrainer
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from teminal_hf.integrations.load_by_name import register
+
+if TYPE_CHECKING:
+    from teminal_hf.audio.log_mel import LogMel
+    from teminal_hf.clips.sources import ClipSource, load_clips
+    from teminal_hf.clips.table import ClipTable
+    from teminal_hf.data.groups import GroupDataset, plan
+    from teminal_hf.data.manifest_audio import render
+    from teminal_hf.data.rendering import Renderer, RenderSettings
+    from teminal_hf.errors import TeminalError
+    from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
+    from teminal_hf.evaluation.ranking import Ranking, rank
+    from teminal_hf.models.checkpoint import load_clap, save_clap
+    from teminal_hf.models.embed import embed_audio, embed_text
+    from teminal_hf.models.stages import StagePolicy, apply_stage
+    from teminal_hf.training.config import TeminalConfig
+    from teminal_hf.training.data_collator import GroupCollator
+    from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
+    from teminal_hf.training.trainer import TeminalTrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClipSource",
     "ClipTable",
     "GroupCollator",
+    "GroupDataset",
     "LogMel",
     "Ranking",
     "RenderSettings",
     "Renderer",
     "StagePolicy",
     "TeminalConfig",
+    "TeminalError",
     "TeminalTrainer",
     "ZsteEvaluator",
     "ZsteReport",
     "apply_stage",
+    "embed_audio",
+    "embed_text",
     "load_clap",
     "load_clips",
+    "plan",
     "rank",
+    "register",
     "render",
     "save_clap",
     "symmetric_infonce",
     "temporal_contrastive_loss",
 ]
 
-install_builder()
-install_metric()
+_MODULES = {
+    "audio.log_mel": ("LogMel",),
+    "clips.sources": ("ClipSource", "load_clips"),
+    "clips.table": ("ClipTable",),
+    "data.groups": ("GroupDataset", "plan"),
+    "data.manifest_audio": ("render",),
+    "data.rendering": ("RenderSettings", "Renderer"),
+    "errors": ("TeminalError",),
+    "evaluation.evaluator": ("ZsteEvaluator", "ZsteReport"),
+    "evaluation.ranking": ("Ranking", "rank"),
+    "models.checkpoint": ("load_clap", "save_clap"),
+    "models.embed": ("embed_audio", "embed_text"),
+    "models.stages": ("StagePolicy", "apply_stage"),
+    "training.config": ("TeminalConfig",),
+    "training.data_collator": ("GroupCollator",),
+    "training.losses": ("symmetric_infonce", "temporal_contrastive_loss"),
+    "training.trainer": ("TeminalTrainer",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if os.environ.get("TEMINAL_NO_HOOKS") != "1":
+    register()

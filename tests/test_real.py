@@ -8,10 +8,12 @@ import torch
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.clips.sources import esc50_folder
-from teminal_hf.data.groups import STAGE_B_VIEWS, Renderer, RenderSettings, plan
+from teminal_hf.data.groups import plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.split import Cut, audio_prefix, audio_suffix
+from teminal_hf.models.split import SplitPoint, audio_prefix, audio_suffix
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 ESC50, BASE = SHARED / "data" / "esc50", SHARED / "models" / "clap-esc50-base"
@@ -57,8 +59,8 @@ def test_features_and_split_on_the_real_base(clips) -> None:
     torch.testing.assert_close(features, truth, atol=1e-3, rtol=0)
     with torch.inference_mode():
         whole = model.get_audio_features(input_features=features).pooler_output
-        cut = Cut(1, 1)
-        split = audio_suffix(model, cut, audio_prefix(model, cut, features))
+        split_point = SplitPoint(1, 1)
+        split = audio_suffix(model, split_point, audio_prefix(model, split_point, features))
     torch.testing.assert_close(split, whole, atol=1e-5, rtol=0)
 
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapFeatureExtractor
 
+from teminal_hf.errors import CheckpointError
+
 
 class LogMel(nn.Module):
     """Log-mel spectrogram of a batch of waveforms that fit the model's window.
@@ -58,10 +60,10 @@ class LogMel(nn.Module):
         """Take window, hop, filters and sampling rate from a checkpoint's feature extractor.
 
         Raises:
-            ValueError: if the extractor belongs to a fused checkpoint (`truncation="fusion"`).
+            CheckpointError: if the extractor belongs to a fused checkpoint (`truncation="fusion"`).
         """
         if feature_extractor.truncation == "fusion":
-            raise ValueError(
+            raise CheckpointError(
                 'the feature extractor has truncation="fusion": a fused checkpoint wants four stacked '
                 "spectrograms, three of them random crops, which lose the order of events. "
                 "Use an unfused checkpoint, such as laion/clap-htsat-unfused."
@@ -84,7 +86,7 @@ class LogMel(nn.Module):
             (B, 1, n_frames, n_mels) float32, in dB from -100 up: the model's `input_features`.
 
         Raises:
-            ValueError: if the waveforms are longer than the window, not two-dimensional, or not floating
+            CheckpointError: if the waveforms are longer than the window, not two-dimensional, or not floating
             point.
         """
         if waveforms.dim() != 2 or not waveforms.is_floating_point():

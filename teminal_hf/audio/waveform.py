@@ -12,6 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from teminal_hf.audio import resampling
+from teminal_hf.errors import BadClipError
 
 Waveform = NDArray[np.float32]
 
@@ -20,10 +21,6 @@ MIN_SECONDS = 0.05  # what is left of a clip after trimming; ESC-50's shortest m
 SILENCE_PEAK = 1e-4  # -80 dBFS: below it a clip holds nothing to hear
 TRIM_DB = -50.0  # of the loudest frame: quieter ends are padding or the tail of a fade
 TRIM_FRAME_SECONDS = 0.01
-
-
-class BadClipError(ValueError):
-    """A clip that cannot be used; the message says why."""
 
 
 def decode(source: str | Path | bytes, sampling_rate: int) -> Waveform:
@@ -52,7 +49,7 @@ def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> W
 
 
 def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
-    """Cut what lies more than 50 dB under the loudest 10-ms frame off both ends (the inside stays as it is).
+    """SplitPoint what lies more than 50 dB under the loudest 10-ms frame off both ends (the inside stays as it is).
 
     ESC-50 pads short recordings with silence; left in, the place of the silence alone would betray the order of a pair.
 
@@ -110,7 +107,7 @@ def level_to(waveform: Waveform, decibels: float) -> Waveform:
     return (waveform * level_gain(waveform, decibels)).astype(np.float32, copy=False)
 
 
-def cut(waveform: Waveform, samples: int, position: float) -> Waveform:
+def crop(waveform: Waveform, samples: int, position: float) -> Waveform:
     """At most `samples` samples, at relative `position` in [0, 1] among the places where there is enough to hear.
 
     Enough is half the mean power of the clip; some place always has it. Without this rule a pause between two barks
@@ -163,7 +160,7 @@ def loop_to(waveform: Waveform, samples: int, sampling_rate: int) -> Waveform:
     return looped
 
 
-def place(waveform: Waveform, samples: int, position: float) -> Waveform:
+def pad_to_window(waveform: Waveform, samples: int, position: float) -> Waveform:
     """Put `waveform` at relative `position` in [0, 1] of a silent window of `samples` samples; never crops."""
     assert len(waveform) <= samples, f"composed audio of {len(waveform)} samples in a window of {samples}"
     start = round(position * (samples - len(waveform)))

@@ -1,12 +1,14 @@
 """The audio column of a `datasets` data set: cells as they are stored, and what is in them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Audio, Dataset
 
-from teminal_hf.audio.waveform import BadClipError, Waveform, decode, resample
+from teminal_hf.audio.waveform import Waveform, decode, resample
+from teminal_hf.errors import BadClipError, DataError
 
 
 def row_origins(audio: Dataset, column: str) -> list[str]:
@@ -40,3 +42,11 @@ def file_state(path: Path) -> str:
     """Which file it is, and whether it has been written since."""
     state = path.stat()
     return f"{path.resolve()} ({state.st_size} bytes of {state.st_mtime_ns})"
+
+
+def need_columns(wanted: set[str], present: Iterable[str], where: str) -> None:
+    """Raise a ValueError that lists the columns present if one of `wanted` is missing."""
+    present = list(present)
+    missing = sorted(wanted - set(present))
+    if missing:
+        raise DataError(f"{where} has no column {', '.join(missing)}; present: {', '.join(present)}")

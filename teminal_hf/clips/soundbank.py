@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teminal_hf.clips.soundbank_voices import SAMPLING_RATE, VOICES, shaped_noise
+from teminal_hf.errors import ConfigError
 
 __all__ = [
     "CLASSES",
     "FOLDS",
     "SAMPLING_RATE",
+    "SOUND_BANK",
     "clip_ids",
     "draw_parameters",
     "parameter_ranges",
@@ -34,6 +36,9 @@ __all__ = [
 ]
 
 Range = tuple[float, float]
+
+SOUND_BANK: Final = "soundbank"
+"""The name of this source."""
 
 FOLDS: Final = (1, 2, 3, 4)
 """The folds; clips of the last are drawn from the test ranges."""
@@ -157,10 +162,10 @@ def parameter_ranges(label: str) -> dict[str, tuple[Range, Range]]:
     Ranges are (low, high) in Hz; the two are disjoint.
 
     Raises:
-        ValueError: if the label is none of `CLASSES`.
+        ConfigError: if the label is none of `CLASSES`.
     """
     if label not in _RANGES:
-        raise ValueError(f"the sound bank has no class {label!r}; choose one of {', '.join(CLASSES)}")
+        raise ConfigError(f"the sound bank has no class {label!r}; choose one of {', '.join(CLASSES)}")
     return dict(_RANGES[label])
 
 
@@ -171,7 +176,7 @@ def draw_parameters(label: str, fold: int, index: int) -> dict[str, float]:
     start and the last at its end, so a slow rate in a short clip comes out up to 40 % off.
 
     Raises:
-        ValueError: if the label, the fold or the index does not exist.
+        ConfigError: if the label, the fold or the index does not exist.
     """
     rng = _generator(_clip_id(label, fold, index), "parameters")
     split = int(fold == _TEST_FOLD)
@@ -184,10 +189,10 @@ def clip_ids(clips_per_class: int = 12, folds: Sequence[int] = FOLDS) -> list[st
     In order of fold, class and index. A larger number adds clips and leaves the others as they were.
 
     Raises:
-        ValueError: if a fold does not exist, or the number is out of range.
+        ConfigError: if a fold does not exist, or the number is out of range.
     """
     if not 1 <= clips_per_class <= _MAX_CLIPS:
-        raise ValueError(f"clips_per_class is {clips_per_class}; choose a number from 1 to {_MAX_CLIPS}")
+        raise ConfigError(f"clips_per_class is {clips_per_class}; choose a number from 1 to {_MAX_CLIPS}")
     return [_clip_id(label, fold, i) for fold in folds for label in CLASSES for i in range(clips_per_class)]
 
 
@@ -195,11 +200,11 @@ def parse_clip_id(clip_id: str) -> tuple[int, str, int]:
     """The parts of a clip's name: (fold, label, index within class and fold).
 
     Raises:
-        ValueError: if it is not the name of a clip of the sound bank.
+        ConfigError: if it is not the name of a clip of the sound bank.
     """
     match = _CLIP_ID.fullmatch(clip_id)
     if match is None:
-        raise ValueError(
+        raise ConfigError(
             f"{clip_id!r} names no clip of the sound bank; "
             "expected 'soundbank/<fold>/<label>/<three digits>', such as 'soundbank/3/rain/007'"
         )
@@ -215,7 +220,7 @@ def synthesise(clip_id: str) -> NDArray[np.float32]:
     room noise lies under it, so that no stretch is digital silence.
 
     Raises:
-        ValueError: if `clip_id` is not the name of a clip of the sound bank.
+        ConfigError: if `clip_id` is not the name of a clip of the sound bank.
     """
     fold, label, index = parse_clip_id(clip_id)
     rng = _generator(clip_id, "sound")
@@ -232,10 +237,10 @@ def synthesise(clip_id: str) -> NDArray[np.float32]:
 
 def _check(label: str, fold: int, index: int) -> None:
     if fold not in FOLDS:
-        raise ValueError(f"the sound bank has no fold {fold}; choose among {', '.join(map(str, FOLDS))}")
+        raise ConfigError(f"the sound bank has no fold {fold}; choose among {', '.join(map(str, FOLDS))}")
     parameter_ranges(label)
     if not 0 <= index < _MAX_CLIPS:
-        raise ValueError(f"clip index {index} is out of range; choose one from 0 to {_MAX_CLIPS - 1}")
+        raise ConfigError(f"clip index {index} is out of range; choose one from 0 to {_MAX_CLIPS - 1}")
 
 
 def _clip_id(label: str, fold: int, index: int) -> str:

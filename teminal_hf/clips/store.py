@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from teminal_hf.audio.resampling import resampler
-from teminal_hf.audio.waveform import BadClipError, Waveform, trim_bounds
-from teminal_hf.storage.cache import digest, entry_folder, written_whole
+from teminal_hf.audio.waveform import Waveform, trim_bounds
+from teminal_hf.errors import BadClipError, StorageError
+from teminal_hf.storage.atomic import written_whole
+from teminal_hf.storage.cache import digest, entry_folder
 
 # Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
 # do with their output, or what we store of it, changes.
@@ -89,7 +91,7 @@ def open_store(what: str, origins: Sequence[str], sampling_rate: int, read: Call
         read: clip number -> waveform at `sampling_rate`, or a `BadClipError`; called by several threads.
 
     Raises:
-        OSError: the disk is full; the message says what to do.
+        StorageError: the disk is full; the message says what to do.
     """
     by = resampler()
     folder = entry_folder("clips", digest(FORMAT, by, sampling_rate, list(origins)), f"{what} ({by})")
@@ -124,7 +126,7 @@ def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Wavef
         if error.errno not in _FULL:
             raise
         needed = f", all need about {2 * n_samples * n / len(clips) / 2**20:.0f} MiB" if clips else ""
-        raise OSError(
+        raise StorageError(
             f"the disk is full: {len(clips)} of {n} decoded clips are written to {folder}{needed}. Make room, for "
             "instance with `teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk"
         ) from error

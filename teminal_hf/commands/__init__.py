@@ -1,1 +1,1 @@
-"""The subcommands of `teminal`, one module each; `register(commands)` adds its parser."""
+"""The subcommands of `teminal`, one module each: flags and prints, imported when they are chosen."""

@@ -1,43 +1,49 @@
-"""The `teminal` command: train, evaluate, rank, compare, push, data, demo, doctor, cache."""
+"""The `teminal` command and the table of its subcommands."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from teminal_hf.commands import cache, data, demo, doctor, evaluate, push
-from teminal_hf.runs import post_train as recipe
-from teminal_hf.storage.packaged import recipes_folder
+from teminal_hf import __version__
+from teminal_hf.commands.door import door
 
-RECIPES = ("stage_a", "stage_b", "plain_pairs")
+# Each is a module beside this one with `add_arguments(parser)`, which sets `run_command`.
+COMMANDS = {
+    "train": "run a recipe: stage_a, stage_b or plain_pairs",
+    "evaluate": "run a checkpoint through ZSTE",
+    "compare": "one table of finished runs: methods side by side, seeds averaged",
+    "rank": "which caption fits a sound?",
+    "push": "publish a finished run on the Hub, or go on with a push that failed",
+    "data": "publish the manifests, hear and see a group, export tasks to mteb",
+    "metric": "publish ZSTE as a metric",
+    "demo": "a page in the browser: which caption do base and post-trained prefer?",
+    "doctor": "is a checkpoint fit to hear order, in your clips?",
+    "cache": "decoded clips and frozen prefixes that runs left on disk",
+}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `teminal`, with the arguments of `command` alone: the modules of the others are not imported."""
     parser = argparse.ArgumentParser(
         prog="teminal", description="Post-train CLAP models to hear order, and measure it."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="run a recipe", add_help=False)
-    train.add_argument("recipe", choices=RECIPES)
-    train.add_argument("arguments", nargs=argparse.REMAINDER, help="[CONFIG.yaml] [--flag value ...]")
-    train.set_defaults(run_command=_train)
-    for module in (evaluate, push, data, demo, doctor, cache):
-        module.register(commands)
+    parser.add_argument("--version", action="version", version=f"teminal_hf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help in COMMANDS.items():
+        # `train` answers for its own flags, --help included.
+        subparser = commands.add_parser(name, help=help, add_help=name != "train")
+        if name == command:
+            import_module(f"teminal_hf.commands.{name}").add_arguments(subparser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `teminal`. What a user can mend ends with its message alone and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = build_parser().parse_args(argv)
-    try:
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(next(iter(argv), None)).parse_args(argv)
+    with door():
         arguments.run_command(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    recipe.main(arguments.recipe, arguments.arguments, recipes_folder() / f"{arguments.recipe}.yaml")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 import argparse
 import sys
-from typing import Any
-
-from teminal_hf.models.checkpoint import CLAP_MINI
-from teminal_hf.tools.doctor import diagnose
 
 _ABOUT = (
     "Says whether a checkpoint is a CLAP, whole and unfused, whether its text tower has collapsed, what its stored "
@@ -15,14 +11,16 @@ _ABOUT = (
 )
 
 
-def register(commands: Any) -> None:
-    doctor = commands.add_parser("doctor", help="is a checkpoint fit to hear order, in your clips?", description=_ABOUT)
-    doctor.add_argument("model", help=f"checkpoint folder, Hub id, or {CLAP_MINI}")
-    doctor.add_argument("sounds", nargs="*", metavar="SOUND", help="audio files that it is to hear")
-    doctor.set_defaults(run_command=_doctor)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = _ABOUT
+    parser.add_argument("model", help="checkpoint folder, Hub id, or clap-mini")
+    parser.add_argument("sounds", nargs="*", metavar="SOUND", help="audio files that it is to hear")
+    parser.set_defaults(run_command=_doctor)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
+    from teminal_hf.tools.doctor import diagnose
+
     findings = diagnose(arguments.model, arguments.sounds)
     for finding in findings:
         print(f"{finding.level:8} {finding.what}")

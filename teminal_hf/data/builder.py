@@ -12,10 +12,14 @@ from typing import Any, ClassVar
 import datasets
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Split, Value
 
-from teminal_hf.clips.sources import ClipTable, load_clips
-from teminal_hf.data.groups import Renderer, RenderSettings, plan
+from teminal_hf.clips.folds import split_folds
+from teminal_hf.clips.sources import ClipSource
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import plan
 from teminal_hf.data.manifest_audio import with_audio
+from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.zste_items import plan_zste
+from teminal_hf.errors import ConfigError
 
 STAGES = ("stage_a", "stage_b", "zste")
 SPLITS = {"train": Split.TRAIN, "validation": Split.VALIDATION, "test": Split.TEST}
@@ -75,14 +79,7 @@ class TemporalConfig(datasets.BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
         # Every builder asks once, when its configuration is complete; the splits and the renderer use what is found.
-        clips = load_clips(
-            self.source,
-            self.data_dir,
-            audio_column=self.audio_column,
-            label_column=self.label_column,
-            fold_column=self.fold_column,
-            clips_per_class=self.clips_per_class,
-        )
+        clips = ClipSource.of(self).load()
         self.folds = split_folds(clips, self.train_folds, self.validation_folds, self.test_folds)
         clips = clips.in_folds(fold for chosen in self.folds.values() for fold in chosen)
         self.clips = clips.usable(self.sampling_rate)
@@ -111,7 +108,7 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         c = self.config
         if c.n_groups < 1:
-            raise ValueError(f"n_groups must be at least 1, got {c.n_groups}")
+            raise ConfigError(f"n_groups must be at least 1, got {c.n_groups}")
         splits = []
         for name, folds in c.folds.items():
             n_groups = c.n_groups if name == "train" or c.name == "zste" else max(1, c.n_groups // 8)
@@ -145,40 +142,3 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
     def _renderer(self) -> Renderer:
         c = self.config
         return Renderer(c.clips, RenderSettings(c.sampling_rate, c.window, c.gap, c.crossfade))
-
-
-def split_folds(
-    clips: ClipTable,
-    train: tuple[int, ...] | None = None,
-    validation: tuple[int, ...] | None = None,
-    test: tuple[int, ...] | None = None,
-) -> dict[str, tuple[int, ...]]:
-    """Folds of each split: what is given; else test = the last fold not named, validation the last but one, train the
-    rest.
-
-    Raises:
-        ValueError: a fold in two splits, no train fold left, or folds that do not exist.
-    """
-    present = sorted(set(clips.folds))
-    if test is None:
-        test = tuple(f for f in present if f not in {*(train or ()), *(validation or ())})[-1:]
-    if validation is None:
-        validation = tuple(f for f in present if f not in {*test, *(train or ())})[-1:]
-    if train is None:
-        train = tuple(f for f in present if f not in {*test, *validation})
-    chosen = {"train": tuple(train), "validation": tuple(validation), "test": tuple(test)}
-    used = [fold for folds in chosen.values() for fold in folds]
-    twice = sorted({fold for fold in used if used.count(fold) > 1})
-    if twice:
-        raise ValueError(
-            f"fold(s) {twice} are in two splits: {chosen}; clips of one recording share a fold, keep them apart"
-        )
-    missing = sorted(set(used) - set(present))
-    if missing:
-        raise ValueError(f"no clips in fold(s) {missing}; the source has folds {present}")
-    if not train:
-        raise ValueError(
-            f"no train fold left: the source has folds {present}, validation takes {list(validation)}, "
-            f"test {list(test)}; name fewer of them"
-        )
-    return {name: folds for name, folds in chosen.items() if folds}

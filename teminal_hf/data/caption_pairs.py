@@ -9,14 +9,15 @@ from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio.waveform import BadClipError, Waveform
-from teminal_hf.clips.audio_column import read_audio_value, row_origins, undecoded
-from teminal_hf.clips.sources import need_columns, screen
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.clips.audio_column import need_columns, read_audio_value, row_origins, undecoded
 from teminal_hf.clips.store import open_store
+from teminal_hf.clips.table import screen
+from teminal_hf.errors import BadClipError, DataError
 from teminal_hf.storage.cache import code_id, digest
 
 
-class PlainPairs(Dataset[dict[str, Any]]):
+class CaptionPairs(Dataset[dict[str, Any]]):
     """Rows with one view, `forward`, of a `datasets` data set with an audio and a text column.
 
     A recording longer than the model's window is heard from its start; a shorter one is padded with silence. Recordings
@@ -24,7 +25,7 @@ class PlainPairs(Dataset[dict[str, Any]]):
     whose recording cannot be used (unreadable, silent, too short) are named in a warning and left out.
 
     Raises:
-        ValueError: a column is missing (the message lists those present), captions that are no text, more than 5 % bad
+        DataError: a column is missing (the message lists those present), captions that are no text, more than 5 % bad
             recordings, or fewer than two pairs.
     """
 
@@ -33,12 +34,12 @@ class PlainPairs(Dataset[dict[str, Any]]):
     ) -> None:
         need_columns({audio_column, text_column}, pairs.column_names, "the data set")
         if len(pairs) < 2:
-            raise ValueError(f"contrastive training needs at least two pairs, the data set has {len(pairs)}")
+            raise DataError(f"contrastive training needs at least two pairs, the data set has {len(pairs)}")
         self.pairs, self.audio_column, self.text_column = undecoded(pairs, audio_column), audio_column, text_column
         self.sampling_rate, self.samples = extractor.sampling_rate, extractor.nb_max_samples
         wrong = next((i for i, text in enumerate(pairs[text_column][:]) if not isinstance(text, str) or not text), None)
         if wrong is not None:
-            raise ValueError(f"column {text_column!r} must hold one caption a row; row {wrong} holds none or several")
+            raise DataError(f"column {text_column!r} must hold one caption a row; row {wrong} holds none or several")
         origins = [f"{origin}, at most {self.samples} samples" for origin in row_origins(self.pairs, audio_column)]
         what = f"{len(pairs)} recordings of pairs at {self.sampling_rate} Hz"
         with PartialState().local_main_process_first():  # the others read what it has decoded

@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from teminal_hf.errors import ConfigError
+
 Relation = Literal["single", "both", "sequence", "overlap"]
 
 
@@ -49,10 +51,10 @@ def caption(connective: str, first: str, second: str) -> str:
     """Say that class `first` is heard before (or, for "while", together with) class `second`.
 
     Raises:
-        ValueError: unknown connective.
+        ConfigError: unknown connective.
     """
     if connective not in CONNECTIVES:
-        raise ValueError(f"unknown connective {connective!r}; choose one of {', '.join(sorted(CONNECTIVES))}")
+        raise ConfigError(f"unknown connective {connective!r}; choose one of {', '.join(sorted(CONNECTIVES))}")
     return CONNECTIVES[connective].template.format(first=spoken(first), second=spoken(second))
 
 
@@ -61,7 +63,7 @@ def check_training_connective(name: str) -> None:
     usable = [n for n, c in CONNECTIVES.items() if c.relation == "sequence" and not c.held_out]
     if name not in usable:
         why = "is held out for evaluation" if name in HELD_OUT_CONNECTIVES else "is no connective of order"
-        raise ValueError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}")
+        raise ConfigError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}")
 
 
 def meaning(relation: Relation, *labels: str) -> str:

@@ -1,23 +1,24 @@
 """From the rows of a manifest to sound: `render` for manifests from anywhere, and what the in-package builder shares
 with it."""
 
-import re
 from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 
-from teminal_hf.clips.sources import SOUND_BANK, ClipTable, from_dataset, load_clips, need_columns
-from teminal_hf.data.groups import STAGE_A_VIEWS, STAGE_B_VIEWS, Renderer, RenderSettings, render_row
-
-VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS)}
+from teminal_hf.clips.audio_column import need_columns
+from teminal_hf.clips.licences import kind_of_clips
+from teminal_hf.clips.sources import from_dataset, load_clips
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.rendering import Renderer, RenderSettings, render_row
+from teminal_hf.data.views import STAGE_VIEWS
+from teminal_hf.errors import DataError
 
 _GROUP = {"group_id", "seed", "clip_a", "clip_b"}
 _NEEDED = {"stage_a": _GROUP | {"double_view"}, "stage_b": _GROUP | {"double_view"}, "zste": _GROUP | {"views"}}
 _SOUND = {"array": List(Value("float32")), "sampling_rate": Value("int64")}
-_ESC50_STEM = re.compile(r"[1-5]-\d+-[A-Z]-\d+")  # fold, recording, take, class
 
 Manifests = TypeVar("Manifests", Dataset, DatasetDict, IterableDataset, IterableDatasetDict)
 
@@ -25,11 +26,7 @@ Manifests = TypeVar("Manifests", Dataset, DatasetDict, IterableDataset, Iterable
 def render(
     dataset: Manifests,
     clips: ClipTable | Dataset | DatasetDict | str | Path,
-    *,
-    sampling_rate: int = 48_000,
-    window: float = 10.0,
-    gap: float = 0.0,
-    crossfade: float = 0.0,
+    settings: RenderSettings | None = None,
 ) -> Manifests:
     """Give the rows of a manifest their sound, as `load_dataset("teminal/esc50-temporal")` of this package does.
 
@@ -38,8 +35,7 @@ def render(
             makes them ZSTE items, `forward_caption` stage B, anything else stage A. A format set before is replaced.
         clips: what the rows name: a `ClipTable`, a data set of clips (as `load_clips` takes it), the path of an ESC-50
             folder, or the name of a Hub or local data set, such as "ashraq/esc50".
-        sampling_rate: of the rendered audio, in Hz.
-        window, gap, crossfade: see `RenderSettings`; in seconds.
+        settings: rate, window, gap and levels of the rendered audio (default: 48 kHz, 10 s).
 
     Returns:
         `dataset`, of the same kind, with a column for each view (`single`, `double`; in stage B `forward`, `reversed`,
@@ -47,11 +43,11 @@ def render(
         list of them. Rendered when a row is asked for; nothing is stored but the decoded clips.
 
     Raises:
-        ValueError: columns that rendering needs are missing, or `clips` lacks some that the rows name or cannot read
+        DataError: columns that rendering needs are missing, or `clips` lacks some that the rows name or cannot read
             them; of a stream, the latter when its row is reached.
     """
     table = _clip_table(clips)
-    settings = RenderSettings(sampling_rate, window, gap, crossfade)
+    settings = settings or RenderSettings()
     if isinstance(dataset, DatasetDict):
         return DatasetDict({split: _render(part, table, settings) for split, part in dataset.items()})
     if isinstance(dataset, IterableDatasetDict):
@@ -81,7 +77,7 @@ def _clip_table(clips: ClipTable | Dataset | DatasetDict | str | Path) -> ClipTa
     if isinstance(clips, Dataset | DatasetDict):
         return from_dataset(clips)
     if isinstance(clips, IterableDataset | IterableDatasetDict):
-        raise ValueError("clips are read in any order, which a stream does not allow; load them without streaming=True")
+        raise DataError("clips are read in any order, which a stream does not allow; load them without streaming=True")
     if (Path(clips) / "meta").is_dir() or isinstance(clips, Path):
         return load_clips(data_dir=str(clips))
     return load_clips(clips)
@@ -91,19 +87,6 @@ def _stage_of(columns: Collection[str]) -> str:
     stage = "zste" if "task" in columns else "stage_b" if "forward_caption" in columns else "stage_a"
     need_columns(_NEEDED[stage], columns, f"the manifest (of {stage})")
     return stage
-
-
-def kind_of_clips(ids: Iterable[str]) -> Literal["esc50", "soundbank", "own"]:
-    """Whose clips these ids name: ESC-50's (by their file names), the sound bank's, or anybody else's."""
-    ids = list(ids)
-    if all(clip_id.startswith(f"{SOUND_BANK}/") for clip_id in ids):
-        return "soundbank"
-    return "esc50" if all(_ESC50_STEM.fullmatch(clip_id) for clip_id in ids) else "own"
-
-
-def licence_of_clips(ids: Iterable[str]) -> str | None:
-    """ESC-50's (of which its subset ESC-10 is CC BY 3.0) and the sound bank's; None for anybody else's."""
-    return {"esc50": "cc-by-nc-3.0", "soundbank": "apache-2.0"}.get(kind_of_clips(ids))
 
 
 _GIVE = {
@@ -119,7 +102,7 @@ def _need_clips(named: Iterable[str], table: ClipTable) -> None:
     missing = sorted(clip for clip in set(named) if clip not in table)
     if missing:
         some = ", ".join(map(repr, missing[:3])) + (" ..." if len(missing) > 3 else "")
-        raise ValueError(
+        raise DataError(
             f"the manifest names {len(missing)} clip(s) that are not among the {len(table)} given: {some}; "
             + _GIVE[kind_of_clips(missing)]
         )
@@ -139,7 +122,7 @@ def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str
     _need_clips((row["clip_a"], row["clip_b"]), renderer.clips)
     if stage == "zste":
         return row | {"audio": _render_item(renderer, row)}
-    return row | render_row(renderer, row, VIEWS[stage])
+    return row | render_row(renderer, row, STAGE_VIEWS[stage])
 
 
 def _render_item(renderer: Renderer, row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,4 +140,4 @@ def _render_columns(renderer: Renderer, stage: str, columns: dict[str, list[Any]
 
 
 def _rendered_features(stage: str) -> dict[str, Any]:
-    return {"audio": List(_SOUND)} if stage == "zste" else {view: _SOUND for view in VIEWS[stage]}
+    return {"audio": List(_SOUND)} if stage == "zste" else {view: _SOUND for view in STAGE_VIEWS[stage]}

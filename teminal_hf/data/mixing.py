@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from teminal_hf.data.caption_pairs import PlainPairs
+from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import GroupDataset
 from teminal_hf.storage.cache import digest
@@ -21,7 +21,7 @@ _ORDER = re.compile(
 _HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 
 
-class WithPairs(Dataset[dict[str, Any]]):
+class GroupsWithPairs(Dataset[dict[str, Any]]):
     """Each group with one of the user's own pairs as its view `pair`.
 
     A round deals every pair out once, in an order of its own; with fewer groups than pairs the rest is never heard (a
@@ -33,7 +33,7 @@ class WithPairs(Dataset[dict[str, Any]]):
         seed: of the order.
     """
 
-    def __init__(self, groups: GroupDataset, pairs: PlainPairs, seed: int) -> None:
+    def __init__(self, groups: GroupDataset, pairs: CaptionPairs, seed: int) -> None:
         self.groups, self.pairs = groups, pairs
         rng = np.random.default_rng([seed, len(pairs)])
         order: list[int] = []

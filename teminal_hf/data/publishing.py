@@ -13,19 +13,16 @@ from typing import Any
 
 from datasets import Audio, Dataset, Features, Value, load_dataset_builder
 from huggingface_hub import DatasetCardData
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from teminal_hf.clips.licences import ATTRIBUTION, kind_of_clips
 from teminal_hf.clips.sources import esc50_folder
 from teminal_hf.data.builder import STAGES, TemporalConfig
-from teminal_hf.data.manifest_audio import kind_of_clips
-from teminal_hf.evaluation import zste
-from teminal_hf.hub.cards import is_local, public_name, render_card
-from teminal_hf.hub.push import push_folder, try_again
-from teminal_hf.runs.model_card import CARD, DATASET, PAPER
-from teminal_hf.runs.run_folder import folder_written_whole
+from teminal_hf.errors import ConfigError, DataError, NotFoundError
+from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, is_local, public_name, render_card
+from teminal_hf.hub.push import check_repo_id, push_folder, try_again
+from teminal_hf.storage.atomic import folder_written_whole
 
 CLIPS = "clips"
-ATTRIBUTION = ("LICENSE", "ATTRIBUTION.txt")  # of ESC-50: who recorded which clip, and its licence
 CLIPS_PER_FILE = 400
 
 _NON_COMMERCIAL, _ATTRIBUTION_ONLY = "CC BY-NC 3.0", "CC BY 3.0"
@@ -83,7 +80,7 @@ def push_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = False
     Raises:
         ValueError: the folder holds clips and `with_clips` does not say so, or the reverse; or its card is for another
             data set.
-        FileNotFoundError: the folder holds no card.
+        NotFoundError: the folder holds no card.
         PushError: it could not be pushed; the message ends with the command that tries again.
     """
     folder = Path(folder)
@@ -99,22 +96,22 @@ def push_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = False
 
 def check_name(repo_id: str) -> None:
     """Raise a ValueError unless it reads "owner/name"."""
-    validate_repo_id(repo_id)
+    check_repo_id(repo_id)
     if "/" not in repo_id:
-        raise ValueError(f"name the data set OWNER/NAME, got {repo_id!r}: its card says how to load it from there")
+        raise ConfigError(f"name the data set OWNER/NAME, got {repo_id!r}: its card says how to load it from there")
 
 
 def _check_written(folder: Path, repo_id: str, with_clips: bool) -> None:
     if not (folder / CARD).is_file():
-        raise FileNotFoundError(f"{folder} holds no {CARD}: `teminal data push` without --from writes it")
+        raise NotFoundError(f"{folder} holds no {CARD}: `teminal data push` without --from writes it")
     written_for = re.search(r'load_dataset\("([^"]+)"', (folder / CARD).read_text(encoding="utf-8"))
     if written_for and written_for[1] != repo_id:
-        raise ValueError(
+        raise DataError(
             f"the card in {folder} is that of {written_for[1]}; push it there, or have it written for {repo_id} "
             "by leaving out --from"
         )
     if (folder / CLIPS).exists() != with_clips:
-        raise ValueError(
+        raise DataError(
             f"{folder} holds no clips to publish; leave out --with_clips, or have them written by leaving out --from"
             if with_clips
             else f"{folder} holds the clips themselves, most of them {_NON_COMMERCIAL}: publish them by --with_clips"
@@ -123,9 +120,9 @@ def _check_written(folder: Path, repo_id: str, with_clips: bool) -> None:
 
 def _check_clips(data_dir: str | None) -> None:
     if data_dir is None:
-        raise ValueError("--with_clips publishes the clips of an ESC-50 folder: name it by --data_dir")
+        raise ConfigError("--with_clips publishes the clips of an ESC-50 folder: name it by --data_dir")
     if kind_of_clips(esc50_folder(data_dir).ids) != "esc50":
-        raise ValueError(
+        raise DataError(
             f"--with_clips publishes ESC-50's clips under ESC-50's licences, and those of {data_dir} are not named as "
             "ESC-50's are (1-100032-A-0.wav); publish yours as a data set of their own"
         )
@@ -158,7 +155,7 @@ def _clip(row: Mapping[str, str], columns: Sequence[str], root: Path) -> dict[st
     try:
         clip = {name: _CONVERT.get(name, str)(row[name]) for name in columns}
     except ValueError as error:
-        raise ValueError(f"meta/esc50.csv, {row['filename']}: {error}") from error
+        raise DataError(f"meta/esc50.csv, {row['filename']}: {error}") from error
     sound = (root / "audio" / row["filename"]).read_bytes()
     licence = _ATTRIBUTION_ONLY if clip.get("esc10") else _NON_COMMERCIAL
     return clip | {"audio": {"bytes": sound, "path": row["filename"]}, "license": licence}
@@ -196,7 +193,7 @@ def _card(folder: Path, repo_id: str, config: TemporalConfig, rows: Rows) -> str
         answered_by_package=repo_id == DATASET,
         version=version("teminal_hf"),
         paper=PAPER,
-        citation=zste.CITATION.strip(),
+        citation=CITATION.strip(),
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from teminal_hf.clips.sources import ClipTable
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import FIRST_SOUND, SECOND_SOUND, caption, meaning, spoken
+from teminal_hf.errors import ConfigError, DataError
 
 ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
 PROMPT = "this is a sound of {}"  # of class names, in tasks 1 and 2; LAION-CLAP's own
@@ -54,12 +55,12 @@ def plan_zste(
     """
     unknown = sorted(set(tasks) - set(ZSTE_TASKS))
     if unknown:
-        raise ValueError(f"unknown task(s) {', '.join(unknown)}; choose of {', '.join(ZSTE_TASKS)}")
+        raise ConfigError(f"unknown task(s) {', '.join(unknown)}; choose of {', '.join(ZSTE_TASKS)}")
     if prompt.count("{}") != 1 or prompt.count("{") != 1:
-        raise ValueError(f"the prompt must hold one {{}} for the class name, got {prompt!r}")
+        raise ConfigError(f"the prompt must hold one {{}} for the class name, got {prompt!r}")
     n_groups = len(clips) if n_groups is None else n_groups
     if not 0 < n_groups <= len(clips):
-        raise ValueError(
+        raise ConfigError(
             f"n_groups={n_groups}, but these folds hold {len(clips)} clips and each is used once per position"
         )
     items = []
@@ -79,7 +80,7 @@ def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
     rng = np.random.default_rng([seed, len(clips)])
     label, most = Counter(clips.labels).most_common(1)[0]
     if 2 * most > len(clips):
-        raise ValueError(f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class")
+        raise DataError(f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class")
     first, second = (rng.permutation(len(clips)).tolist() for _ in range(2))
     for i in range(len(clips)):
         while clips.labels[first[i]] == clips.labels[second[i]]:

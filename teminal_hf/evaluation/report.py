@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
@@ -24,7 +25,7 @@ def to_json(report: ZsteReport) -> dict[str, Any]:
     return {"results": report.results, "wording": report.wording, "items": by_task}
 
 
-def compare(base: dict[str, Any], post: Sequence[dict[str, Any]], *, seed: int = 0) -> dict[str, Any]:
+def compare_reports(base: dict[str, Any], post: Sequence[dict[str, Any]], *, seed: int = 0) -> dict[str, Any]:
     """Rows of a table: {task: {"chance", "n", "base", "post", "post_seeds", "difference", "ci95", "p_value"}}.
 
     Args:
@@ -33,11 +34,11 @@ def compare(base: dict[str, Any], post: Sequence[dict[str, Any]], *, seed: int =
             their interval a paired bootstrap over clips.
 
     Raises:
-        ValueError: the two sides were asked different items.
+        DataError: the two sides were asked different items.
     """
-    asked = {task: row["clips"] for task, row in base["items"].items()}
-    if any({task: row["clips"] for task, row in other["items"].items()} != asked for other in post):
-        raise ValueError("the models were asked different items; evaluate them on one source with one seed")
+    items = {task: row["clips"] for task, row in base["items"].items()}
+    if any({task: row["clips"] for task, row in other["items"].items()} != items for other in post):
+        raise DataError("the models were asked different items; evaluate them on one source with one seed")
     rows: dict[str, Any] = {}
     for key, table in base["results"].items():
         clips = base["items"][_AVERAGES.get(key, (key,))[0]]["clips"]

@@ -7,6 +7,20 @@ from huggingface_hub import CardData, DatasetCard, DatasetCardData, ModelCard, M
 
 from teminal_hf.storage.packaged import cards_folder
 
+CARD = "README.md"
+PAPER = "2408.09269"
+GRADIO_VERSION = "6.31.0"  # the tested one; Spaces run on it
+DATASET, METRIC = "teminal/esc50-temporal", "teminal/zste"  # their names on the Hub
+
+CITATION = """\
+@article{sinha2024teminal,
+  title   = {Enhancing Audio-Language Models through Self-Supervised Post-Training with Text-Audio Pairs},
+  author  = {Sinha, Anshuman and Migozzi, Camille and Rey, Aubin and Zhang, Chao},
+  journal = {arXiv preprint arXiv:2408.09269},
+  year    = {2024}
+}
+"""
+
 _CARDS = {ModelCardData: ModelCard, DatasetCardData: DatasetCard, SpaceCardData: SpaceCard}
 
 

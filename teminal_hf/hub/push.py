@@ -1,20 +1,15 @@
-"""Push a folder to the Hub: one commit, safe to repeat, and never a pickle."""
+"""Pushes to the Hub: a folder in one commit, safe to repeat, and never a pickle."""
 
 import fnmatch
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from teminal_hf.hub.cards import public_name
-from teminal_hf.runs import run_folder
-from teminal_hf.runs.model_card import CARD, write_card
+from teminal_hf.errors import ConfigError, DataError, PushError
 
 CHECKPOINT_FILES = (
     "config.json",
@@ -28,17 +23,20 @@ CHECKPOINT_FILES = (
     "vocab.txt",
     "merges.txt",
 )
-RUN_FILES = (*CHECKPOINT_FILES, CARD, "config.yaml", "run.json", "log.json", "zste.json", "zste.png")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-
-
-class PushError(OSError):
-    """A push that failed; everything is still on disk, and the message says how to try again."""
 
 
 def try_again(folder: str | Path, *command: str) -> str:
     """How a failed push of `folder` is repeated, for its message."""
     return f"All is in {folder}; try again with: {shlex.join(command)}"
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise a ConfigError for a name that no repository can have."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(str(error)) from error
 
 
 def make_repo(
@@ -54,11 +52,11 @@ def make_repo(
     in the user's own namespace). Before a long training this tells whether there will be something to push to.
 
     Raises:
-        ValueError: a name that no repository can have.
+        ConfigError: a name that no repository can have.
         PushError: not logged in, no right to write, no connection, an answer the Hub should not give, or a repository
             that is public where a private one is asked for.
     """
-    validate_repo_id(repo_id)
+    check_repo_id(repo_id)
     api = HfApi(token=token, library_name="teminal_hf")
     try:
         if "/" not in repo_id:
@@ -68,7 +66,7 @@ def make_repo(
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         is_public = private and not api.repo_info(repo_id, repo_type=repo_type).private
     except Exception as error:  # its network errors are of httpx or httpx2, by the version of huggingface_hub
-        raise PushError(f"{repo_id} cannot be pushed to ({_said(error)}). {_advice(error)}".strip()) from error
+        raise PushError(f"{repo_id} cannot be pushed to ({_reason(error)}). {_advice(error)}".strip()) from error
     if is_public:
         raise PushError(f"{repo_id} is there already, and public: make it private first, or choose another name.")
     return repo_id
@@ -107,17 +105,17 @@ def push_folder(
         The repository's address.
 
     Raises:
-        ValueError: the patterns match no file, or a pickle; a name that no repository can have.
+        DataError: the patterns match no file, or a pickle; a name that no repository can have.
         PushError: as `make_repo`, or the upload failed.
     """
     folder = Path(folder)
     found = sorted({path for pattern in files for path in folder.glob(pattern) if path.is_file()})
     if not found:
-        raise ValueError(f"{folder} holds nothing to push: none of {', '.join(files)}")
+        raise DataError(f"{folder} holds nothing to push: none of {', '.join(files)}")
     pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
     if pickles:
-        raise ValueError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
-    validate_repo_id(repo_id)
+        raise DataError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
+    check_repo_id(repo_id)
     api = HfApi(token=token, library_name="teminal_hf")
     names = {path.relative_to(folder).as_posix(): path for path in found}
     owned = () if within else files if managed is None else managed
@@ -132,8 +130,8 @@ def push_folder(
         # upload_folder may cut a push into several commits, so that a failure would leave half of it.
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)
     except Exception as error:
-        said = str(error) if isinstance(error, PushError) else f"{_said(error)}. {_advice(error)}"
-        raise PushError(f"the push to {repo_id} failed, nothing is lost: {said.strip()} {retry}") from error
+        reason = str(error) if isinstance(error, PushError) else f"{_reason(error)}. {_advice(error)}"
+        raise PushError(f"the push to {repo_id} failed, nothing is lost: {reason.strip()} {retry}") from error
     prefix = "" if repo_type == "model" else f"{repo_type}s/"
     return f"{api.endpoint}/{prefix}{repo_id}"
 
@@ -143,68 +141,9 @@ def _matches(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatch.fnmatch(name, pattern)
 
 
-def push_run(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    revision: str | None = None,
-) -> str:
-    """Push a finished run: weights, processor, card (which names the repository), figures, configuration as run (of
-    paths of this machine the last part alone, and without what pushes it).
-
-    Raises:
-        ValueError: no finished run, or a processor that would tile short recordings.
-        PushError: as `push_folder`.
-    """
-    folder = Path(folder)
-    if not run_folder.is_complete(folder):
-        raise ValueError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
-    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
-    if extractor.get("padding") != "pad":
-        raise ValueError(
-            f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
-            'destroys their order; save it with padding="pad" (save_clap does)'
-        )
-    command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]
-    retry = try_again(folder, *command, *(["--revision", revision] if revision else []))
-    try:
-        repo_id = make_repo(repo_id, "model", private=private, token=token, revision=revision)
-    except PushError as error:
-        raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
-    write_card(folder, repo_id)
-    record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
-    config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
-    config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
-    instead = {
-        run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
-        run_folder.CONFIG: yaml.safe_dump(_without_paths(config), sort_keys=True).encode(),
-    }
-    return push_folder(
-        folder,
-        repo_id,
-        "model",
-        RUN_FILES,
-        retry=retry,
-        private=private,
-        token=token,
-        revision=revision,
-        instead=instead,
-    )
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_paths(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
-    return public_name(value) if isinstance(value, str) else value
-
-
-def _said(error: BaseException) -> str:
-    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return said if error.__cause__ is None else f"{said}: {_said(error.__cause__)}"
+def _reason(error: BaseException) -> str:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return reason if error.__cause__ is None else f"{reason}: {_reason(error.__cause__)}"
 
 
 def _advice(error: BaseException) -> str:

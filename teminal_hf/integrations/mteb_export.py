@@ -30,13 +30,16 @@ from huggingface_hub import DatasetCardData
 from tqdm.auto import tqdm
 
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.clips.sources import ClipTable
+from teminal_hf.clips.folds import split_folds
+from teminal_hf.clips.licences import ATTRIBUTION, licence_of_clips
+from teminal_hf.clips.soundbank import SOUND_BANK
+from teminal_hf.clips.sources import ClipSource
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import spoken
-from teminal_hf.data.groups import Renderer, RenderSettings
+from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.zste_items import PROMPT, Item, plan_zste
-from teminal_hf.evaluation.zste import CITATION
-from teminal_hf.hub.cards import render_card
-from teminal_hf.runs.run_folder import folder_written_whole
+from teminal_hf.hub.cards import CITATION, public_name, render_card
+from teminal_hf.storage.atomic import check_free, folder_written_whole
 
 SECONDS = 10  # neither more nor less: CLAP wrappers crop what is longer and tile what is shorter, A, B, A, B
 SPLIT = "test"
@@ -64,6 +67,34 @@ def _query_file(number: int, view: str) -> str:
 
 # file -> number of the query, view
 _QUERY_FILES = {_query_file(*heard): heard for views in VIEWS.values() for heard in enumerate(views, 1)}
+
+
+def export_source(
+    source: ClipSource,
+    folder: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    sampling_rate: int = 48_000,
+    n_groups: int | None = None,
+    seed: int = 0,
+) -> int:
+    """`export` of a source's clips, of `folds` (default: its test fold), with its name, licence and notices; how many
+    groups were written."""
+    check_free(folder)
+    clips = source.load()
+    clips = clips.in_folds(folds or split_folds(clips)["test"]).usable(sampling_rate)
+    root = None if source.data_dir is None else Path(source.data_dir)
+    export(
+        clips,
+        folder,
+        source="the sound bank of teminal_hf" if source.name == SOUND_BANK else public_name(source.name),
+        licence=licence_of_clips(clips.ids),
+        sampling_rate=sampling_rate,
+        n_groups=n_groups,
+        seed=seed,
+        notices=[] if root is None else [root / name for name in ATTRIBUTION if (root / name).is_file()],
+    )
+    return n_groups or len(clips)
 
 
 def export(

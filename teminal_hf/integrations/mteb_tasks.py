@@ -20,13 +20,13 @@ from huggingface_hub import DatasetCard
 from torch import Tensor, nn
 from transformers import ClapProcessor
 
-from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import resample
 from teminal_hf.clips.audio_column import undecoded
-from teminal_hf.evaluation.evaluator import WHOLE, embed_text
-from teminal_hf.evaluation.zste import CITATION
+from teminal_hf.errors import MissingExtraError, NotFoundError
+from teminal_hf.hub.cards import CITATION
 from teminal_hf.integrations.mteb_export import SECONDS, SPLIT, VIEWS
-from teminal_hf.models.split import audio_prefix, audio_suffix, plain_clap
+from teminal_hf.models.embed import embed_audio, embed_text
+from teminal_hf.models.split import unwrap_clap
 
 try:
     from mteb import AbsTask, TaskMetadata
@@ -37,7 +37,7 @@ try:
     from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ScoringFunction
 except ImportError as error:
-    raise ImportError(f'mteb is not there ({error}): pip install "teminal-hf[mteb]"') from error
+    raise MissingExtraError(f'mteb is not there ({error}): pip install "teminal-hf[mteb]"') from error
 
 _ABOUT = {
     "1": "Which single sound is heard? One clip, padded with silence.",
@@ -113,12 +113,12 @@ def tasks(folder: str | Path) -> list[AbsTask]:
     would answer for one export with the figures of another.
 
     Raises:
-        FileNotFoundError: the folder holds no export.
+        NotFoundError: the folder holds no export.
     """
     path = Path(folder).resolve() / "README.md"
     facts = DatasetCard.load(path).data.to_dict() if path.is_file() else {}
     if "zste" not in facts:
-        raise FileNotFoundError(f"{folder} holds no export; write one: teminal data export-mteb --output_dir {folder}")
+        raise NotFoundError(f"{folder} holds no export; write one: teminal data export-mteb --output_dir {folder}")
     return [_task(subset, path.parent, facts) for subset in ("1", *VIEWS)]
 
 
@@ -165,7 +165,7 @@ def _decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 class _ClapEncoder(AbsEncoder):
     def __init__(self, model: nn.Module, processor: ClapProcessor, name: str) -> None:
-        self.model, self.processor = plain_clap(model).eval(), processor
+        self.model, self.processor = unwrap_clap(model).eval(), processor
         hashed = hashlib.sha256()
         for tensor in self.model.state_dict().values():
             hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -179,12 +179,10 @@ class _ClapEncoder(AbsEncoder):
             return torch.cat([self._audio_embeds(batch["audio"]) for batch in inputs]).numpy()
         return embed_text(self.model, self.processor, [text for batch in inputs for text in batch["text"]]).numpy()
 
-    @torch.inference_mode()
     def _audio_embeds(self, cells: Sequence[Mapping[str, Any]]) -> Tensor:
-        log_mel = LogMel.from_extractor(self.processor.feature_extractor)
-        heard = [resample(cell["array"], cell["sampling_rate"], log_mel.sampling_rate) for cell in cells]
-        features = torch.cat([log_mel(torch.from_numpy(waveform)[None]) for waveform in heard]).to(self.model.device)
-        return audio_suffix(self.model, WHOLE, audio_prefix(self.model, WHOLE, features)).cpu()
+        rate = self.processor.feature_extractor.sampling_rate
+        waveforms = [resample(cell["array"], cell["sampling_rate"], rate) for cell in cells]
+        return embed_audio(self.model, self.processor, waveforms)
 
 
 def mteb_model(model: nn.Module, processor: ClapProcessor, name: str = "local/clap") -> AbsEncoder:

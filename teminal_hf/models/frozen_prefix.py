@@ -16,16 +16,16 @@ from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.audio import log_mel
 from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.errors import ConfigError
 from teminal_hf.models import split
-from teminal_hf.models.split import Cut, audio_prefix, prefix_modules, text_prefix
+from teminal_hf.models.split import SplitPoint, audio_prefix, prefix_modules, text_prefix
 from teminal_hf.models.tokenizer import tokenize
 from teminal_hf.storage.cache import cache_root, code_id, digest, entry_folder, need_space
-from teminal_hf.storage.tensor_store import TokenStore
+from teminal_hf.storage.tensor_store import TensorStore
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-CPU_CHUNK, CHUNK = 8, 128  # recordings at a time: more fall out of a CPU's caches, and fewer leave a GPU idle
 CAPTIONS = 128  # at a time
 
 # The code that the stores' content depends on; what is heard, and the ids that are read, are the callers' to hash.
@@ -37,30 +37,31 @@ _ORIGIN = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 @dataclass
 class FrozenPrefix:
-    """What lies before `cut` in `clap`, and the stores of its output.
+    """What lies before `split_point` in `clap`, and the stores of its output.
 
     The key of a store holds all that its content depends on: the frozen weights (every stage and seed that starts from
-    one base shares them), configuration, cut, log-mel or token ids, precision, device, and the code of this package
-    and the versions of those that it computes with. Autocast, where it is on, is on here too, and part of the key.
+    one base shares them), configuration, split point, log-mel or token ids, precision, device, the code that computes
+    and the versions of the packages that it computes with. Autocast, where it is on, is on here too, and part of the
+    key.
 
     Args:
         clap: on the device that is to compute.
         dtype: of the stores: "float16", "bfloat16" or "float32".
 
     Raises:
-        ValueError: unknown dtype.
+        ConfigError: unknown dtype.
     """
 
     clap: ClapModel
-    cut: Cut
+    split_point: SplitPoint
     processor: ClapProcessor
     dtype: str
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise ValueError(f"unknown cache_dtype {self.dtype!r}; choose of {', '.join(DTYPES)}")
+            raise ConfigError(f"unknown cache_dtype {self.dtype!r}; choose of {', '.join(DTYPES)}")
 
-    def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TokenStore:
+    def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TensorStore:
         """The store of rows of `n_views` recordings each; `recordings_id` is a hash of all that is to be heard."""
         transform = LogMel.from_extractor(self.processor.feature_extractor)
         blank = torch.zeros(1, 1, 1, transform.n_frames, transform.n_mels)
@@ -68,9 +69,9 @@ class FrozenPrefix:
         settings = (transform.sampling_rate, transform.n_samples, transform.hop_length, transform.n_fft)
         key = self._key("audio", settings, _content(transform.buffers()), recordings_id, n_rows, n_views)
         folder = entry_folder("prefix", key, f"{n_rows} x {n_views} recordings, {self.dtype}")
-        return TokenStore(folder, n_rows, shape, DTYPES[self.dtype])
+        return TensorStore(folder, n_rows, shape, DTYPES[self.dtype])
 
-    def captions(self, captions: Sequence[str]) -> tuple[TokenStore, Tensor]:
+    def captions(self, captions: Sequence[str]) -> tuple[TensorStore, Tensor]:
         """The store of these captions' hidden states, and their token ids and attention mask, (n, 2, L), padded to the
         longest of all."""
         tokens = tokenize(self.processor, captions)
@@ -78,15 +79,17 @@ class FrozenPrefix:
         key = self._key("text", list(both.shape), _content([both]))
         folder = entry_folder("prefix", key, f"{len(captions)} captions, {self.dtype}")
         shape = (both.shape[-1], self.clap.text_model.config.hidden_size)
-        return TokenStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
+        return TensorStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
 
-    def fill_recordings(self, store: TokenStore, features: Any, num_workers: int = 0, *, together: bool = True) -> None:
+    def fill_recordings(
+        self, store: TensorStore, features: Any, num_workers: int = 0, *, together: bool = True
+    ) -> None:
         """Compute what is missing; `features[i]` is the log-mel of row i, (n_views, 1, frames, mels)."""
         batch = max(1, self._chunk // store.row_shape[0])
         desc = "recordings through the frozen prefix"
         store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
 
-    def fill_captions(self, store: TokenStore, ids_and_mask: Tensor, *, together: bool = True) -> None:
+    def fill_captions(self, store: TensorStore, ids_and_mask: Tensor, *, together: bool = True) -> None:
         """Compute what is missing."""
         desc = "captions through the frozen prefix"
         store.fill(ids_and_mask, self.text, batch_size=CAPTIONS, desc=desc, together=together)
@@ -96,7 +99,7 @@ class FrozenPrefix:
         """Log-mel (n, K, 1, frames, mels) -> tokens (n, K, L, C)."""
         flat = features.flatten(0, 1).to(self.clap.device)
         with _eval_mode(self.clap):
-            tokens = [audio_prefix(self.clap, self.cut, chunk) for chunk in flat.split(self._chunk)]
+            tokens = [audio_prefix(self.clap, self.split_point, chunk) for chunk in flat.split(self._chunk)]
         return torch.cat(tokens).unflatten(0, features.shape[:2])
 
     @torch.inference_mode()
@@ -104,24 +107,24 @@ class FrozenPrefix:
         """Token ids and mask (n, 2, L) -> hidden states (n, L, H)."""
         ids, mask = ids_and_mask.to(self.clap.device).unbind(dim=1)
         with _eval_mode(self.clap):
-            return text_prefix(self.clap, self.cut, ids, mask)
+            return text_prefix(self.clap, self.split_point, ids, mask)
 
     @property
     def _chunk(self) -> int:
-        return CPU_CHUNK if self.clap.device.type == "cpu" else CHUNK
+        return split.recordings_at_once(self.clap.device)
 
     def _key(self, tower: str, *parts: Any) -> str:
-        cut = {"audio": self.cut.audio_blocks, "text": self.cut.text_layers}[tower]
+        trained = {"audio": self.split_point.audio_blocks, "text": self.split_point.text_layers}[tower]
         config = self.clap.config.to_dict()[f"{tower}_config"]
         config = {name: value for name, value in config.items() if name not in _ORIGIN}
         device = self.clap.device.type
         autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
         versions = [str(package.__version__) for package in (torch, transformers, numpy)]
         how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code_id(*COMPUTED_BY), *versions]
-        modules = prefix_modules(self.clap, self.cut)[tower]
+        modules = prefix_modules(self.clap, self.split_point)[tower]
         names = [list(module.state_dict()) for module in modules]
         weights = _content(tensor for module in modules for tensor in module.state_dict().values())
-        return digest(tower, cut, names, weights, config, how, *parts)
+        return digest(tower, trained, names, weights, config, how, *parts)
 
 
 def _content(tensors: Iterable[Tensor]) -> str:
@@ -144,7 +147,7 @@ def _eval_mode(clap: ClapModel) -> Iterator[None]:
             module.training = training
 
 
-def announce(*stores: TokenStore) -> None:
+def announce(*stores: TensorStore) -> None:
     """Say what the stores take and what of it is there; raise an OSError where the rest does not fit on the disk."""
     total, missing = (sum(amounts) for amounts in zip(*((s.n_bytes, s.missing_bytes) for s in stores), strict=True))
     what = f"frozen prefix, {total / 2**20:.0f} MiB"

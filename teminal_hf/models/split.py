@@ -15,32 +15,39 @@ from transformers import ClapModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clap.modeling_clap import ClapOutput
 
+from teminal_hf.errors import CheckpointError
+
 
 @dataclass(frozen=True)
-class Cut:
-    """Where each tower is cut: the number of audio blocks (counted over stages, from the end) and of text layers that
+class SplitPoint:
+    """Where each tower is split: the number of audio blocks (counted over stages, from the end) and of text layers that
     belong to the suffix."""
 
     audio_blocks: int
     text_layers: int
 
 
-def plain_clap(model: nn.Module) -> ClapModel:
+def unwrap_clap(model: nn.Module) -> ClapModel:
     """The `ClapModel` inside a peft, DDP or compile wrapper, or the model itself.
 
     Raises:
         TypeError: there is none.
-        ValueError: a fused checkpoint.
+        CheckpointError: a fused checkpoint.
     """
     found = next((module for module in model.modules() if isinstance(module, ClapModel)), None)
     if found is None:
         raise TypeError(f"a transformers ClapModel is needed, found {type(model).__name__}")
     if found.audio_model.config.enable_fusion:
-        raise ValueError(
+        raise CheckpointError(
             "this is a fused CLAP checkpoint (enable_fusion=True): it mixes random crops of long audio, which destroys "
             "the order of events; use an unfused one, such as laion/clap-htsat-unfused"
         )
     return found
+
+
+def recordings_at_once(device: torch.device) -> int:
+    """More fall out of a CPU's caches, and fewer leave a GPU idle."""
+    return 8 if device.type == "cpu" else 128
 
 
 def audio_blocks(model: ClapModel) -> list[tuple[int, nn.Module]]:
@@ -49,14 +56,14 @@ def audio_blocks(model: ClapModel) -> list[tuple[int, nn.Module]]:
     return [(number, block) for number, stage in enumerate(stages) for block in stage.blocks]
 
 
-def prefix_modules(model: ClapModel, cut: Cut) -> dict[str, list[nn.Module]]:
+def prefix_modules(model: ClapModel, split_point: SplitPoint) -> dict[str, list[nn.Module]]:
     """What `audio_prefix` and `text_prefix` run through, under "audio" and "text"."""
     encoder: Any = model.audio_model.audio_encoder
     blocks, layers = audio_blocks(model), model.text_model.encoder.layer
-    first = len(blocks) - cut.audio_blocks  # of the suffix
+    first = len(blocks) - split_point.audio_blocks  # of the suffix
     audio = [encoder.batch_norm, encoder.patch_embed, *(block for _, block in blocks[:first])]
     audio += [encoder.layers[blocks[index][0]].downsample for index in range(first) if _ends_stage(blocks, index)]
-    return {"audio": audio, "text": [model.text_model.embeddings, *layers[: len(layers) - cut.text_layers]]}
+    return {"audio": audio, "text": [model.text_model.embeddings, *layers[: len(layers) - split_point.text_layers]]}
 
 
 def _ends_stage(blocks: list[tuple[int, nn.Module]], index: int) -> bool:
@@ -64,20 +71,20 @@ def _ends_stage(blocks: list[tuple[int, nn.Module]], index: int) -> bool:
     return index + 1 < len(blocks) and blocks[index + 1][0] != blocks[index][0]
 
 
-def audio_prefix(model: ClapModel, cut: Cut, input_features: Tensor) -> Tensor:
-    """Log-mel (B, 1, frames, mels) -> tokens at the cut (B, L, C)."""
+def audio_prefix(model: ClapModel, split_point: SplitPoint, input_features: Tensor) -> Tensor:
+    """Log-mel (B, 1, frames, mels) -> tokens at the split point (B, L, C)."""
     encoder = model.audio_model.audio_encoder
     normalised = encoder.batch_norm(input_features.transpose(1, 3)).transpose(1, 3)
     tokens = encoder.patch_embed(encoder.reshape_mel2img(normalised), None)
     blocks = audio_blocks(model)
-    return _run_blocks(model, tokens, 0, len(blocks) - cut.audio_blocks)
+    return _run_blocks(model, tokens, 0, len(blocks) - split_point.audio_blocks)
 
 
-def audio_suffix(model: ClapModel, cut: Cut, tokens: Tensor) -> Tensor:
-    """Tokens at the cut (B, L, C), in any precision -> L2-normalised `audio_embeds` (B, D)."""
+def audio_suffix(model: ClapModel, split_point: SplitPoint, tokens: Tensor) -> Tensor:
+    """Tokens at the split point (B, L, C), in any precision -> L2-normalised `audio_embeds` (B, D)."""
     blocks = audio_blocks(model)
     tokens = tokens.to(model.logit_scale_a.dtype)
-    tokens = _run_blocks(model, tokens, len(blocks) - cut.audio_blocks, len(blocks))
+    tokens = _run_blocks(model, tokens, len(blocks) - split_point.audio_blocks, len(blocks))
     # The encoder's "group 2D CNN" only reorders the tokens before it averages them all.
     pooled = model.audio_model.audio_encoder.norm(tokens).mean(dim=1)
     return nn.functional.normalize(model.audio_projection(pooled), dim=-1)
@@ -94,23 +101,23 @@ def _run_blocks(model: ClapModel, tokens: Tensor, start: int, stop: int) -> Tens
     return tokens
 
 
-def text_prefix(model: ClapModel, cut: Cut, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Token ids (B, L) -> hidden states at the cut (B, L, H)."""
+def text_prefix(model: ClapModel, split_point: SplitPoint, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Token ids (B, L) -> hidden states at the split point (B, L, H)."""
     layers = model.text_model.encoder.layer
     hidden = model.text_model.embeddings(input_ids=input_ids)
     mask = _text_mask(model, hidden, attention_mask)
-    for layer in layers[: len(layers) - cut.text_layers]:
+    for layer in layers[: len(layers) - split_point.text_layers]:
         hidden = layer(hidden, mask)
     return hidden
 
 
-def text_suffix(model: ClapModel, cut: Cut, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Hidden states at the cut (B, L, H), in any precision -> L2-normalised `text_embeds` (B, D)."""
+def text_suffix(model: ClapModel, split_point: SplitPoint, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Hidden states at the split point (B, L, H), in any precision -> L2-normalised `text_embeds` (B, D)."""
     layers = model.text_model.encoder.layer
     hidden = hidden.to(model.logit_scale_a.dtype)
-    if cut.text_layers:
+    if split_point.text_layers:
         mask = _text_mask(model, hidden, attention_mask)
-        for layer in layers[len(layers) - cut.text_layers : -1]:
+        for layer in layers[len(layers) - split_point.text_layers : -1]:
             hidden = layer(hidden, mask)
         hidden = _first_token(layers[-1], hidden, mask)
     pooler: Any = model.text_model.pooler
@@ -144,7 +151,7 @@ def _first_token(layer: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 def split_forward(
     model: ClapModel,
-    cut: Cut,
+    split_point: SplitPoint,
     *,
     input_features: Tensor | None = None,
     audio_tokens: Tensor | None = None,
@@ -171,11 +178,11 @@ def split_forward(
     suffix: Any = partial(checkpoint, use_reentrant=False) if chunk_rows else _call
     audio_embeds, text_embeds = [], []
     for chunk in audio.split(rows):
-        tokens = chunk if audio_tokens is not None else audio_prefix(model, cut, chunk)
-        audio_embeds.append(suffix(audio_suffix, model, cut, tokens))
+        tokens = chunk if audio_tokens is not None else audio_prefix(model, split_point, chunk)
+        audio_embeds.append(suffix(audio_suffix, model, split_point, tokens))
     for chunk, mask in zip(words.split(rows), attention_mask.split(rows), strict=True):
-        hidden = chunk if text_hidden is not None else text_prefix(model, cut, chunk, mask)
-        text_embeds.append(suffix(text_suffix, model, cut, hidden, mask))
+        hidden = chunk if text_hidden is not None else text_prefix(model, split_point, chunk, mask)
+        text_embeds.append(suffix(text_suffix, model, split_point, hidden, mask))
     return ClapOutput(audio_embeds=torch.cat(audio_embeds), text_embeds=torch.cat(text_embeds))
 
 
@@ -183,20 +190,12 @@ def _call(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
     return function(*arguments)
 
 
-def attach_split_forward(model: ClapModel, cut: Cut) -> None:
+def attach_split_forward(model: ClapModel, split_point: SplitPoint) -> None:
     """Let `model(...)` take prefix outputs too. On the instance, not in a subclass: the model stays a plain
     `ClapModel` for saving, while DDP and peft, which call `forward`, go through the split."""
-    model.forward = partial(split_forward, model, cut)
+    model.forward = partial(split_forward, model, split_point)
 
 
 def detach_split_forward(model: ClapModel) -> None:
     """Undo `attach_split_forward`."""
     model.__dict__.pop("forward", None)
-
-
-@torch.no_grad()
-def collapse_similarity(text_embeds: Tensor) -> float:
-    """Mean cosine similarity between different captions' embeddings (n, D), in [-1, 1]; near 1 in a collapsed tower."""
-    similarity = text_embeds @ text_embeds.T
-    n = len(similarity)
-    return float((similarity.sum() - similarity.diagonal().sum()) / (n * (n - 1)))

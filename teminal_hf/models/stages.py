@@ -7,7 +7,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import ClapModel
 
-from teminal_hf.models.split import Cut, attach_split_forward, audio_blocks, plain_clap
+from teminal_hf.errors import ConfigError
+from teminal_hf.models.split import SplitPoint, attach_split_forward, audio_blocks, unwrap_clap
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class StagePolicy:
     lora_rank: int = 16
 
     @property
-    def cut(self) -> Cut:
-        return Cut(self.audio_blocks, self.text_layers)
+    def split_point(self) -> SplitPoint:
+        return SplitPoint(self.audio_blocks, self.text_layers)
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
         The model to train (a `PeftModel` for `tuning="lora"`) and what is trained in it.
 
     Raises:
-        ValueError: more blocks or layers than the model has, or a fused checkpoint.
+        ConfigError: more blocks or layers than the model has, or a fused checkpoint.
     """
-    plain_clap(model)
+    unwrap_clap(model)
     modules = _stage_modules(model, policy)
     model.requires_grad_(False)
-    attach_split_forward(model, policy.cut)
+    attach_split_forward(model, policy.split_point)
     tuned: ClapModel | PeftModel = model
     if policy.tuning == "lora":
         targets = [
@@ -102,7 +103,7 @@ def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module
         ("text_layers", policy.text_layers, len(layers)),
     ):
         if not 0 <= wanted <= present:
-            raise ValueError(f"{name}={wanted}, but this model has {present}; give 0 to {present}")
+            raise ConfigError(f"{name}={wanted}, but this model has {present}; give 0 to {present}")
     chosen: list[nn.Module] = [block for _, block in blocks[len(blocks) - policy.audio_blocks :]]
     first = len(blocks) - policy.audio_blocks
     for index in range(first, len(blocks) - 1):

@@ -1,27 +1,80 @@
-"""Where a run came from, as its record keeps it and its card says it."""
+"""The starting point of a run, its history, and what its record says of both."""
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 
-from teminal_hf.runs import run_folder
+from teminal_hf.errors import ConfigError
 from teminal_hf.hub.cards import is_local, public_name
-from teminal_hf.runs.arguments import Config
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.models.stages import Trainable
+from teminal_hf.runs import run_folder
+from teminal_hf.runs.arguments import Config
+from teminal_hf.runs.training_data import TrainingData
+
+logger = logging.getLogger(__name__)
+
+Folds = Mapping[str, Sequence[int]]
 
 
-def facts_of(
-    stage: str, config: Config, start: str, trainable: Trainable, folds: Mapping[str, Sequence[int]]
-) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class StartingPoint:
+    """The checkpoint to train; `base` is the one that it all began with: what figures are compared with, and what a
+    card names; `history` are the records of the stages before, oldest first."""
+
+    checkpoint: str
+    base: str
+    history: Sequence[Mapping[str, Any]]
+
+
+def starting_point(config: Config, folds: Folds | None = None) -> StartingPoint:
+    """The base, stage A's output, or what is named; said aloud.
+
+    Args:
+        folds: of each split; stage A's output must not have been trained on those that are to judge.
+
+    Raises:
+        ConfigError: earlier stages trained on what this run is to be judged on.
+    """
+    run, stage = config.run, config.stage
+    if run.resume and config.output_dir:
+        record = run_folder.read_record(config.output_dir)
+        start = StartingPoint(record["started_from"], record["base"], record.get("history", []))
+    elif run.start_from not in ("auto", "base"):
+        logger.info("%s starts from %s", stage, run.start_from)
+        base = str(run_folder.read_record(run.start_from).get("base", run.start_from))
+        start = StartingPoint(run.start_from, base, history_of(run.start_from))
+    else:
+        found, missing = None, ""
+        if stage == "stage_b" and run.start_from == "auto" and folds is not None:
+            unseen = (*folds.get("validation", ()), *folds.get("test", ()))
+            found = run_folder.find_stage_a(config.output_dir, run.model, config.data.name, unseen)
+            missing = " (no finished stage A of this base, these clips and folds found)"
+        if found is None:
+            logger.info("%s starts from the base checkpoint %s%s", stage, run.model, missing)
+        else:
+            logger.info("%s starts from stage A's output %s", stage, found)
+        checkpoint = run.model if found is None else str(found)
+        start = StartingPoint(checkpoint, run.model, history_of(checkpoint))
+    _check_unseen(start.history, config.data.name, folds or {})
+    return start
+
+
+def facts_of(config: Config, start: StartingPoint, trainable: Trainable, data: TrainingData) -> dict[str, Any]:
     """What a run's record says of it from its beginning."""
+    source = config.data.name
     return {
-        "stage": stage,
-        "source": config.data.place,
-        "folds": folds,
-        "base": config.run.model,
-        "started_from": start,
+        "stage": config.stage,
+        "source": source,
+        "folds": data.folds,
+        "base": start.base,
+        "started_from": start.checkpoint,
         "seed": config.training.seed,
         "trained": {"count": trainable.count, "total": trainable.total, "share": trainable.share},
         "trained_tensors": list(trainable.names),
@@ -29,33 +82,28 @@ def facts_of(
         "threads": torch.get_num_threads(),
         "settings": {k: public_name(v) if isinstance(v, str) else v for k, v in config.given.items()},
         # What these were, as a card may say it: later, or elsewhere, a path cannot be told from a name on the Hub.
-        "base_on_hub": None if config.run.model == CLAP_MINI or is_local(config.run.model) else config.run.model,
-        "base_name": _named(config.run.model),
-        "source_name": _named(config.data.place),
-        "pairs_name": _named(config.data.pairs) if config.data.pairs else "",
+        "base_on_hub": None if start.base == CLAP_MINI or is_local(start.base) else start.base,
+        "base_name": _described(start.base),
+        "source_name": _described(source),
+        "pairs_name": _described(config.data.pairs) if config.data.pairs else "",
+        "licence": data.licence,
+        "history": list(start.history),
         "complete": False,
     }
 
 
-def _named(name: str) -> str:
+def _described(name: str) -> str:
     return f"{public_name(name)} (a local folder)" if is_local(name) else name
 
 
-def base_of(config: Config, start: str) -> str:
-    """The checkpoint that it all began with: what figures are compared with, and what a card names."""
-    if config.run.resume:
-        return str(run_folder.read_record(str(config.training.output_dir))["base"])
-    if config.run.start_from in ("auto", "base"):
-        return config.run.model
-    return str(run_folder.read_record(start).get("base", start))
-
-
-def check_unseen(history: Sequence[Mapping[str, Any]], source: str, folds: Mapping[str, Sequence[int]]) -> None:
+def _check_unseen(history: Sequence[Mapping[str, Any]], source: str, folds: Folds) -> None:
     """Raise a ValueError if earlier stages trained on what this run is to be judged on."""
     trained = {fold for facts in history if facts["source"] == source for fold in facts["folds"].get("train", ())}
     judged = sorted(trained & {*folds.get("validation", ()), *folds.get("test", ())})
     if judged:
-        raise ValueError(f"the start was trained on fold(s) {judged}, which this run is to be judged on; choose others")
+        raise ConfigError(
+            f"the start was trained on fold(s) {judged}, which this run is to be judged on; choose others"
+        )
 
 
 def history_of(start: str) -> list[dict[str, Any]]:
@@ -65,3 +113,23 @@ def history_of(start: str) -> list[dict[str, Any]]:
     of_training = ("stage", "seed", "settings", "trained", "trained_tensors", "steps", "train_seconds")
     facts = {name: before[name] for name in (*of_data, *of_training) if name in before}
     return [*before.get("history", ()), facts] if before else []
+
+
+def recorded_base(model: str) -> str:
+    """What the run.json beside a checkpoint, here or on the Hub, says it started from.
+
+    Raises:
+        ConfigError: there is none, or it names a checkpoint that was on somebody's machine.
+    """
+    if model == CLAP_MINI:
+        return CLAP_MINI
+    base = run_folder.read_record(model).get("base")
+    if base is None and not Path(model).exists():
+        try:
+            base = json.loads(Path(hf_hub_download(model, run_folder.RECORD)).read_text(encoding="utf-8"))["base"]
+        except (OSError, ValueError, KeyError):  # no such model, or none of ours
+            base = None
+        base = base if base == CLAP_MINI or "/" in (base or "") else None  # else it was on somebody's machine
+    if base is None:
+        raise ConfigError(f"nothing says what {model} was trained from: name a checkpoint to compare it with by --base")
+    return str(base)

@@ -9,17 +9,14 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from teminal_hf.hub.cards import public_name, render_card
-from teminal_hf.models.checkpoint import CLAP_MINI
+from teminal_hf.errors import NotFoundError
 from teminal_hf.evaluation.report import format_table
+from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, public_name, render_card
+from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.runs.run_folder import read_record
-from teminal_hf.evaluation.zste import CITATION
 
 logger = logging.getLogger(__name__)
 
-CARD = "README.md"
-PAPER = "2408.09269"
-DATASET = "teminal/esc50-temporal"
 
 # Said elsewhere on the card, or about this machine and not about the weights.
 _NOT_SETTINGS: tuple[str, ...] = (
@@ -54,11 +51,11 @@ def model_card(folder: Path, repo_id: str) -> str:
     """The card's text.
 
     Raises:
-        FileNotFoundError: `folder` holds no run.
+        NotFoundError: `folder` holds no run.
     """
     record = read_record(folder)
     if not record:
-        raise FileNotFoundError(f"{folder} holds no run: run.json is missing")
+        raise NotFoundError(f"{folder} holds no run: run.json is missing")
     table = _comparison(folder)
     stages = [_stage(facts) for facts in (*record.get("history", ()), record)]
     licence = _licence(stages, record["base"])

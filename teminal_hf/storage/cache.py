@@ -9,15 +9,15 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from huggingface_hub import constants
+
+from teminal_hf.errors import StorageError
+from teminal_hf.storage.atomic import written_whole
 
 Kind = Literal["clips", "prefix"]
 KINDS: tuple[Kind, ...] = ("clips", "prefix")
@@ -40,7 +40,7 @@ def entry_folder(kind: Kind, key: str, what: str) -> Path:
     """The folder of an entry, made if it is new; `what` tells a person what it holds (`teminal cache info`).
 
     Raises:
-        OSError: it cannot be written.
+        StorageError: it cannot be written.
     """
     folder = cache_root() / kind / key
     try:
@@ -49,23 +49,8 @@ def entry_folder(kind: Kind, key: str, what: str) -> Path:
             with written_whole(folder / _ABOUT) as draft:
                 draft.write_text(json.dumps({"what": what}), encoding="utf-8")
     except OSError as error:
-        raise OSError(f"cannot write to {folder}: {error.strerror or error}; {WAYS_OUT}") from error
+        raise StorageError(f"cannot write to {folder}: {error.strerror or error}; {WAYS_OUT}") from error
     return folder
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """The path of a draft that takes its name `path` once the block has ended well and it is on the disk, and is
-    removed if it has not: a reader never meets half a file, whenever the writer dies, and two writers of the same, on
-    one machine or on two, do no harm."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -115,12 +100,12 @@ def need_space(n_bytes: int, what: str) -> int:
     """Free bytes on the cache's disk.
 
     Raises:
-        OSError: fewer than `n_bytes`.
+        StorageError: fewer than `n_bytes`.
     """
     cache_root().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache_root()).free
     if n_bytes > free:
-        raise OSError(
+        raise StorageError(
             f"{what}: {n_bytes / 2**30:.1f} GiB are to be written to {cache_root()}, where {free / 2**30:.1f} GiB are "
             f"free; {WAYS_OUT}"
         )

@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from teminal_hf.storage.cache import WAYS_OUT, written_whole
+from teminal_hf.errors import CheckpointError, StorageError
+from teminal_hf.storage.atomic import written_whole
+from teminal_hf.storage.cache import WAYS_OUT
 
 
 @dataclass
-class TokenStore:
+class TensorStore:
     """`n_rows` tensors of one shape and dtype, memory-mapped from safetensors files of `shard_rows` each.
 
     Several processes may write the files of one folder, one after another or at the same time; what a process that
@@ -76,7 +78,7 @@ class TokenStore:
                 what it still does not see (where machines do not share the folder).
 
         Raises:
-            ValueError: tokens beyond the range of the store's dtype.
+            CheckpointError: tokens beyond the range of the store's dtype.
         """
         state = PartialState()
         shares = [slice(state.process_index, None, state.num_processes)] if together else []
@@ -106,7 +108,7 @@ class TokenStore:
             tokens[done : done + len(batch)] = batch
             done += len(batch)
         if not tokens.isfinite().all():
-            raise ValueError(
+            raise CheckpointError(
                 f"activations are not finite in {self.dtype}: beyond its range (set cache_dtype to bfloat16 or "
                 "float32), or the checkpoint itself gives NaN"
             )
@@ -114,7 +116,7 @@ class TokenStore:
             with written_whole(self._path(shard)) as draft:
                 save_file({"tokens": tokens}, draft)
         except (SafetensorError, OSError) as error:  # the former for a disk that is full
-            raise OSError(f"cannot write {self._path(shard)}: {error}; {WAYS_OUT}") from error
+            raise StorageError(f"cannot write {self._path(shard)}: {error}; {WAYS_OUT}") from error
 
     def _missing(self) -> list[int]:
         shards = range(-(-self.n_rows // self.shard_rows))

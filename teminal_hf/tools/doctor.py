@@ -14,15 +14,16 @@ from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from teminal_hf.audio.waveform import BadClipError, decode, trim_bounds
+from teminal_hf.audio.waveform import decode, trim_bounds
 from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.evaluation.evaluator import COLLAPSED, ZsteEvaluator, embed_text
+from teminal_hf.errors import BadClipError
+from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
-from teminal_hf.models.checkpoint import place_of
-from teminal_hf.models.split import collapse_similarity
+from teminal_hf.models.checkpoint import checkpoint_path
+from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_text
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -54,7 +55,7 @@ def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding
 
 
 def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
-    place = place_of(name)
+    place = checkpoint_path(name)
     try:
         with saying_what_to_fetch(str(place), f"hf download {name}"):
             config = AutoConfig.from_pretrained(place)

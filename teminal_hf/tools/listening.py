@@ -9,12 +9,13 @@ from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
 from transformers.audio_utils import hertz_to_mel
 
 from teminal_hf.audio.log_mel import LogMel
-from teminal_hf.audio.waveform import BadClipError, Waveform, decode, trim_bounds
+from teminal_hf.audio.waveform import Waveform, decode, trim_bounds
 from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import caption, spoken
-from teminal_hf.data.groups import Renderer, RenderSettings
-from teminal_hf.evaluation.evaluator import Ranking, rank
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.errors import BadClipError, DataError
+from teminal_hf.evaluation.ranking import Ranking, rank
 from teminal_hf.models.checkpoint import load_clap
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def compose(first: str, relation: str, second: str, variant: int, extractor: Cla
         (samples,) float32 at the extractor's sampling rate.
 
     Raises:
-        ValueError: twice the same class.
+        DataError: twice the same class.
     """
     if first == second:
-        raise ValueError(f"choose two different sounds: no caption can say which {spoken(first)} comes first")
+        raise DataError(f"choose two different sounds: no caption can say which {spoken(first)} comes first")
     window = extractor.nb_max_samples / extractor.sampling_rate
     renderer = Renderer(sound_bank(VARIANTS), RenderSettings(extractor.sampling_rate, window))
     clip_a, clip_b = (f"soundbank/{FOLDS[-1]}/{label}/{variant - 1:03d}" for label in (first, second))
@@ -76,18 +77,18 @@ def read_sound(path: str | None, sampling_rate: int) -> Waveform:
     """A sound file as mono samples at `sampling_rate` Hz.
 
     Raises:
-        ValueError: no sound, or one that is unreadable, silent, shorter than 50 ms or longer than `MAX_SECONDS`.
+        DataError: no sound, or one that is unreadable, silent, shorter than 50 ms or longer than `MAX_SECONDS`.
     """
     if path is None:
-        raise ValueError("there is no sound yet: drop in a file, record one, or compose two clips")
+        raise DataError("there is no sound yet: drop in a file, record one, or compose two clips")
     try:
         waveform = decode(path, sampling_rate)
         trim_bounds(waveform, sampling_rate)
     except BadClipError as error:
-        raise ValueError(f"the sound {error}; give a wav, flac, ogg or mp3 file with something to hear") from error
+        raise DataError(f"the sound {error}; give a wav, flac, ogg or mp3 file with something to hear") from error
     if len(waveform) > MAX_SECONDS * sampling_rate:
         seconds = len(waveform) / sampling_rate
-        raise ValueError(f"the sound lasts {seconds:.0f} s; cut it to {MAX_SECONDS} s or less")
+        raise DataError(f"the sound lasts {seconds:.0f} s; cut it to {MAX_SECONDS} s or less")
     return waveform
 
 
@@ -95,13 +96,13 @@ def given_captions(captions: Sequence[str | None]) -> list[str]:
     """Those that were typed.
 
     Raises:
-        ValueError: fewer than two, or the same twice.
+        DataError: fewer than two, or the same twice.
     """
     typed = [" ".join(text.split()) for text in captions if text and text.strip()]
     if len(typed) < 2:
-        raise ValueError(f"type two or three captions to choose between; found {len(typed)}")
+        raise DataError(f"type two or three captions to choose between; found {len(typed)}")
     if len({text.lower() for text in typed}) < len(typed):
-        raise ValueError("two of the captions are the same: change one, or leave the third empty")
+        raise DataError("two of the captions are the same: change one, or leave the third empty")
     return typed
 
 
@@ -109,7 +110,7 @@ def compare(listeners: Sequence[Listener], sound: str | None, captions: Sequence
     """The captions as each of `listeners` ranks them for the file `sound`.
 
     Raises:
-        ValueError: as `given_captions` and `read_sound`.
+        DataError: as `given_captions` and `read_sound`.
     """
     typed = given_captions(captions)
     return [

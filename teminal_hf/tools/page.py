@@ -10,7 +10,8 @@ import numpy as np
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.soundbank import CLASSES
 from teminal_hf.data.captions import spoken
-from teminal_hf.evaluation.evaluator import Ranking
+from teminal_hf.errors import MissingExtraError, TakenError
+from teminal_hf.evaluation.ranking import Ranking
 from teminal_hf.tools.listening import (
     MAX_SECONDS,
     RELATIONS,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gradio import Blocks
     from matplotlib.figure import Figure
 
-GRADIO_VERSION = "6.31.0"  # the tested one; a Space runs on it
 TITLE = "before, after or while?"
 
 _INTRO = """# before, after or while?
@@ -222,7 +222,7 @@ def serve(page: Any, port: int | None = None) -> None:
             css=_CSS,
         )
     except OSError as error:
-        raise OSError(f"port {port or '7860 to 7959'} is taken; choose another with --port") from error
+        raise TakenError(f"port {port or '7860 to 7959'} is taken; choose another with --port") from error
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
     page.block_thread()
 
@@ -239,5 +239,5 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ValueError('the page needs gradio: pip install "teminal-hf[demo]"') from error
+        raise MissingExtraError('the page needs gradio: pip install "teminal-hf[demo]"') from error
     return gradio

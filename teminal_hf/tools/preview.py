@@ -12,7 +12,7 @@ from transformers.audio_utils import hertz_to_mel, mel_filter_bank
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.data.manifest_audio import VIEWS
+from teminal_hf.data.views import STAGE_VIEWS as VIEWS
 
 PICTURE = "spectrograms.png"
 _MELS, _HOPS_A_SECOND, _WINDOW_SECONDS = 64, 100, 0.04

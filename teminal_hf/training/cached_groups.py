@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import Cut, plain_clap
+from teminal_hf.models.split import SplitPoint, unwrap_clap
 from teminal_hf.storage.cache import code_id, digest
 from teminal_hf.training import data_collator
 from teminal_hf.training.data_collator import GroupCollator
@@ -29,12 +29,12 @@ class Rows(Protocol):
 
 
 class CachedGroups(Dataset[dict[str, Tensor]]):
-    """Groups whose audio tokens and text hidden states at the cut are on disk, once `fill` has computed what is missing
-    there. A caption is stored once, however many groups say it.
+    """Groups whose audio tokens and text hidden states at the split point are on disk, once `fill` has computed what
+    is missing there. A caption is stored once, however many groups say it.
 
     Args:
         model: prepared by `apply_stage`, on the device that is to compute; its prefix must not change afterwards.
-        groups: `GroupDataset`, `PlainPairs`, or other `Rows`.
+        groups: `GroupDataset`, `CaptionPairs`, or other `Rows`.
         collator: of these rows.
         dtype: of what is stored: "float16", "bfloat16" or "float32".
 
@@ -48,14 +48,14 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         model: nn.Module,
-        cut: Cut,
+        split_point: SplitPoint,
         groups: Rows,
         collator: GroupCollator,
         *,
         dtype: str = "float16",
     ) -> None:
         self._rows, self._collator = groups, collator
-        self._prefix = prefix = FrozenPrefix(plain_clap(model), cut, collator.processor, dtype)
+        self._prefix = prefix = FrozenPrefix(unwrap_clap(model), split_point, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
         self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
         said = collator.captions(manifest)

@@ -6,7 +6,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from teminal_hf.data.groups import STAGE_B_VIEWS
+from teminal_hf.data.views import STAGE_B_VIEWS
+from teminal_hf.errors import ConfigError
 
 ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
 
@@ -59,22 +60,24 @@ class TeminalConfig(TrainingArguments):
         self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
         self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
         if self.retention and "single" not in self.views:
-            raise ValueError(f"retention is about single views, and views are {self.views}; add single, or set it to 0")
+            raise ConfigError(
+                f"retention is about single views, and views are {self.views}; add single, or set it to 0"
+            )
         for name in (*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mini_batch_groups"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
         if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
-            raise ValueError(
+            raise ConfigError(
                 "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; "
                 "choose end, every_save or all_checkpoints"
             )
         if not 0 <= self.plain_share <= 1:
-            raise ValueError(f"plain_share must be between 0 and 1, got {self.plain_share}")
+            raise ConfigError(f"plain_share must be between 0 and 1, got {self.plain_share}")
         if len(set(self.views)) < len(self.views):
-            raise ValueError(f"views must differ, got {self.views}")
+            raise ConfigError(f"views must differ, got {self.views}")
         unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double", "pair"}
         if unknown or not self.views:
-            raise ValueError(
+            raise ConfigError(
                 f"unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double, pair"
                 if unknown
                 else "views is empty; name at least one, such as forward"
@@ -84,12 +87,12 @@ class TeminalConfig(TrainingArguments):
 def check_training(args: TeminalConfig) -> None:
     """Raise a ValueError for what would be wrong in every step of a training."""
     if args.per_device_train_batch_size * args.world_size < 2:
-        raise ValueError(
+        raise ConfigError(
             "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 or "
             "more (tens are usual)"
         )
     if args.n_gpu > 1:
-        raise ValueError(
+        raise ConfigError(
             f"{args.n_gpu} GPUs in one process would split a batch across its views; start one process a GPU with "
             "`accelerate launch --num_processes`, or show one by CUDA_VISIBLE_DEVICES=0"
         )

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 
-def alone(tensor: Tensor, n_views: int) -> list[Tensor]:
+def local_views(tensor: Tensor, n_views: int) -> list[Tensor]:
     """Each view's block of this process: (K*N, D) -> K of (N, D)."""
     return list(tensor.chunk(n_views))
 
 
-def gathered(tensor: Tensor, n_views: int) -> list[Tensor]:
+def gather_views(tensor: Tensor, n_views: int) -> list[Tensor]:
     """Each view's block from all processes, in rank order. Gradients flow back to the process that owns the rows:
     every process then minimises the same global loss, its gradient is world_size times its share, and DDP's mean over
     processes makes it exact."""

@@ -10,7 +10,7 @@ import soundfile
 
 from support.clips import tone
 from teminal_hf.audio import waveform as audio
-from teminal_hf.audio.waveform import BadClipError
+from teminal_hf.errors import BadClipError
 
 RATE = 16_000
 
@@ -136,7 +136,7 @@ def test_50_ms_are_enough() -> None:
     assert len(audio.trim_silence(np.pad(noise(800), 4000), RATE)) == 800
 
 
-# level, cut, fade
+# level, crop, fade
 
 
 @pytest.mark.parametrize("decibels", [-40.0, -20.0, 6.0])
@@ -155,13 +155,13 @@ def test_rms_of_known_signals() -> None:
 @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.5, 35), (1.0, 70)])
 def test_cut_takes_the_place_asked_for(position: float, start: int) -> None:
     wave = np.where(np.arange(100) % 2, 0.5, -0.5).astype(np.float32) + np.arange(100, dtype=np.float32) * 1e-6
-    np.testing.assert_array_equal(audio.cut(wave, 30, position), wave[start : start + 30])
+    np.testing.assert_array_equal(audio.crop(wave, 30, position), wave[start : start + 30])
 
 
 def test_cut_leaves_shorter_clips_alone() -> None:
     wave = noise(100)
     for samples in (100, 101):
-        assert audio.cut(wave, samples, 0.7) is wave
+        assert audio.crop(wave, samples, 0.7) is wave
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -172,7 +172,7 @@ def test_cut_never_takes_a_pause(seed: int) -> None:
     for start in rng.integers(0, 6900, 2):
         wave[start : start + 100] = rng.normal(0, 0.1, 100)
     for position in np.linspace(0, 1, 21):
-        part = audio.cut(wave, 500, position)
+        part = audio.crop(wave, 500, position)
         assert len(part) == 500
         assert audio.rms(part) ** 2 >= 0.49 * audio.rms(wave) ** 2
 
@@ -195,7 +195,7 @@ def test_fades_of_tiny_clips_take_at_most_a_quarter(samples: int) -> None:
     assert len(faded) == samples and (faded < 1).sum() == 2 * (samples // 4)
 
 
-# join, loop, place
+# join, loop, pad
 
 
 @pytest.mark.parametrize("gap", [0, 1, 50])
@@ -244,13 +244,13 @@ def test_loop_to_repeats_and_fades_a_cut_end() -> None:
 @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.5, 100), (1.0, 200)])
 def test_place_never_changes_the_sound(position: float, start: int) -> None:
     wave = noise(300)
-    placed = audio.place(wave, 500, position)
+    placed = audio.pad_to_window(wave, 500, position)
     assert len(placed) == 500
     np.testing.assert_array_equal(placed[start : start + 300], wave)
     assert not placed[:start].any() and not placed[start + 300 :].any()
 
 
 def test_place_refuses_to_crop() -> None:
-    np.testing.assert_array_equal(audio.place(noise(500), 500, 0.3), noise(500))
+    np.testing.assert_array_equal(audio.pad_to_window(noise(500), 500, 0.3), noise(500))
     with pytest.raises(AssertionError, match="501 samples in a window of 500"):
-        audio.place(noise(501), 500, 0.3)
+        audio.pad_to_window(noise(501), 500, 0.3)

@@ -14,9 +14,11 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
 from support.clips import ESC50_CLASSES, tone
-from teminal_hf.audio.waveform import BadClipError, rms
+from teminal_hf.audio.waveform import rms
 from teminal_hf.clips.audio_column import read_audio_value
-from teminal_hf.clips.sources import ClipTable, esc50_folder, from_dataset, load_clips, sound_bank
+from teminal_hf.clips.sources import esc50_folder, from_dataset, load_clips, sound_bank
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.errors import BadClipError
 
 RATE = 16_000
 

@@ -20,7 +20,8 @@ from teminal_hf.audio.waveform import decode, trim_silence
 from teminal_hf.clips import audio_column as audio_cells
 from teminal_hf.clips import sources
 from teminal_hf.clips import store as clip_store
-from teminal_hf.clips.sources import ClipTable, esc50_folder, from_dataset, sound_bank
+from teminal_hf.clips.sources import esc50_folder, from_dataset, sound_bank
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.storage.cache import cache_root
 
 RATE = 16_000
@@ -105,7 +106,7 @@ def test_processes_share_the_file_and_pickles_are_small(esc50: Path) -> None:
     assert len(pickled) < 10_000 and pickle.dumps(pickle.loads(pickled)) == pickled
     (there,) = DataLoader(["1-101-A-1"], batch_size=None, num_workers=1, collate_fn=partial(_waveform, pickled))
     np.testing.assert_array_equal(there, clips.waveform("1-101-A-1", RATE))
-    assert not clips.places[0][0]._samples.flags.owndata and not clips.places[0][0]._samples.flags.writeable
+    assert not clips.addresses[0][0]._samples.flags.owndata and not clips.addresses[0][0]._samples.flags.writeable
 
 
 def _waveform(pickled: bytes, clip_id: str) -> np.ndarray:
@@ -277,7 +278,7 @@ def test_a_full_disk_is_told_with_the_ways_out(esc50: Path, monkeypatch: pytest.
     clips.in_folds([2]).usable(RATE)
     (folder,) = folders()
     (folder / clip_store.INDEX).unlink()
-    monkeypatch.setattr("teminal_hf.storage.cache.uuid.uuid4", lambda: SimpleNamespace(hex="0"))
+    monkeypatch.setattr("teminal_hf.storage.atomic.uuid.uuid4", lambda: SimpleNamespace(hex="0"))
     (folder / f"{clip_store.SAMPLES}.0.draft").symlink_to("/dev/full")
     with pytest.raises(
         OSError, match=r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "

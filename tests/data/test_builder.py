@@ -14,10 +14,11 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
 from teminal_hf.clips import sources
-from teminal_hf.clips.sources import ClipTable, esc50_folder, sound_bank
-from teminal_hf.data import builder as dataset
-from teminal_hf.data.builder import split_folds
-from teminal_hf.data.groups import Renderer, RenderSettings, plan
+from teminal_hf.clips.folds import split_folds
+from teminal_hf.clips.sources import esc50_folder, sound_bank
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.zste_items import plan_zste
 from teminal_hf.integrations import load_by_name as hooks
 
@@ -136,8 +137,8 @@ def test_a_bad_clip_is_named_and_left_out_until_it_is_repaired(esc50: Path, capl
 
 def test_clips_are_found_once_and_only_in_the_folds_asked_for(esc50: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
-    original = dataset.load_clips
-    monkeypatch.setattr(dataset, "load_clips", lambda *a, **k: found.append("") or original(*a, **k))
+    find = sources.esc50_folder
+    monkeypatch.setattr(sources, "esc50_folder", lambda data_dir: found.append(data_dir) or find(data_dir))
     decoded: list[str] = []
     decode = sources.decode
     monkeypatch.setattr(sources, "decode", lambda path, rate: decoded.append(path) or decode(path, rate))
@@ -272,7 +273,7 @@ def test_a_changed_folder_is_not_answered_from_the_cache(esc50: Path) -> None:
 
 def test_other_calls_are_passed_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.load, "dataset_module_factory", lambda *args, **kwargs: (args, kwargs))
-    hooks.install_builder.__wrapped__()
+    hooks._wrap(datasets.load, wrapper=hooks.find_dataset)
     resolve = datasets.load.dataset_module_factory
     assert resolve(NAME, revision="v1", cache_dir="x") == ((NAME, "v1"), {"data_files": None, "cache_dir": "x"})
     assert resolve(NAME, data_files="a.parquet") == ((NAME, None), {"data_files": "a.parquet"})
@@ -289,12 +290,6 @@ def test_the_published_manifests_are_reached_by_data_files(tmp_path: Path, monke
     for options in ({"revision": "main"}, {"data_files": "part.parquet"}):
         with pytest.raises((ConnectionError, FileNotFoundError)):
             load_dataset(NAME, **options)
-
-
-def test_installing_twice_changes_nothing() -> None:
-    hooked = datasets.load.dataset_module_factory
-    hooks.install_builder()
-    assert datasets.load.dataset_module_factory is hooked
 
 
 @pytest.mark.parametrize(

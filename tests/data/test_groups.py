@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import binomtest
 
 from support.clips import table
-from teminal_hf.clips.sources import ClipTable
-from teminal_hf.data.groups import VIEWS, plain_caption, plan, view_meanings
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import plain_caption, plan, view_meanings
+from teminal_hf.data.views import RENDERED_VIEWS as VIEWS
 
 # The manifest
 

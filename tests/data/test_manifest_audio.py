@@ -11,8 +11,10 @@ from datasets import Audio, Dataset, DatasetDict, IterableDataset, IterableDatas
 from support.clips import ESC50_CLASSES, write_esc50
 from teminal_hf.clips import audio_column as audio_cells
 from teminal_hf.clips import sources
-from teminal_hf.clips.sources import ClipTable, sound_bank
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.manifest_audio import render
+from teminal_hf.data.rendering import RenderSettings
 
 NAME = "teminal/esc50-temporal"
 RATE = 16_000
@@ -57,40 +59,40 @@ def as_data_set(root: Path, **columns: Any) -> Dataset:
 def test_every_kind_of_data_set(stage: str, bank: ClipTable) -> None:
     ours = load(stage)
     manifest = ours.with_format(None)
-    splits = render(manifest, bank, sampling_rate=RATE)
+    splits = render(manifest, bank, RenderSettings(sampling_rate=RATE))
     assert isinstance(splits, DatasetDict) and set(splits) == {"train", "validation", "test"}
     for split in splits:
         assert_same(splits[split], ours[split])
     assert splits["train"].features == manifest["train"].features  # nothing rendered is stored
-    alone = render(manifest["test"], bank, sampling_rate=RATE)
+    alone = render(manifest["test"], bank, RenderSettings(sampling_rate=RATE))
     assert isinstance(alone, Dataset)
     assert_same(alone, ours["test"])
-    stream = render(manifest["test"].to_iterable_dataset(), bank, sampling_rate=RATE)
+    stream = render(manifest["test"].to_iterable_dataset(), bank, RenderSettings(sampling_rate=RATE))
     assert isinstance(stream, IterableDataset) and stream.features == load(stage, streaming=True)["test"].features
     assert_same(stream, ours["test"])
     streams = IterableDatasetDict(test=manifest["test"].to_iterable_dataset())
-    streams = render(streams, bank, sampling_rate=RATE)
+    streams = render(streams, bank, RenderSettings(sampling_rate=RATE))
     assert isinstance(streams, IterableDatasetDict)
     assert_same(streams["test"], ours["test"])
 
 
 def test_rows_that_are_rendered_already_and_streams_of_unknown_columns(bank: ClipTable) -> None:
     ours = load("stage_b")["test"]
-    assert_same(render(ours, bank, sampling_rate=RATE), ours)
+    assert_same(render(ours, bank, RenderSettings(sampling_rate=RATE)), ours)
     unknown = ours.with_format(None).to_iterable_dataset().map(lambda row: row)
     assert unknown.features is None
-    assert_same(render(unknown, bank, sampling_rate=RATE), ours)
+    assert_same(render(unknown, bank, RenderSettings(sampling_rate=RATE)), ours)
 
 
 def test_settings_of_the_sound(bank: ClipTable) -> None:
     manifest = load("stage_b")["test"].with_format(None)
     for settings in ({"gap": 0.5}, {"crossfade": 0.2}, {"window": 6.0}):
         expected = load("stage_b", **settings)["test"]
-        assert_same(render(manifest, bank, sampling_rate=RATE, **settings), expected)
+        assert_same(render(manifest, bank, RenderSettings(sampling_rate=RATE, **settings)), expected)
     row = render(manifest, bank)[0]
     assert row["forward"]["array"].shape == (480_000,) and row["forward"]["sampling_rate"] == 48_000
     with pytest.raises(ValueError, match="gap must not be negative"):
-        render(manifest, bank, gap=-1.0)
+        render(manifest, bank, RenderSettings(gap=-1.0))
 
 
 # Which clips
@@ -108,7 +110,7 @@ def test_a_manifest_of_esc50_renders_from_any_copy_of_its_clips(kind: str, esc50
         clips = clips.cast_column("audio", {"bytes": Value("binary"), "path": Value("string")})
     for stage in STAGES:
         ours = load(stage, data_dir=str(esc50_once))["test"]
-        assert_same(render(ours.with_format(None), clips, sampling_rate=RATE), ours)
+        assert_same(render(ours.with_format(None), clips, RenderSettings(sampling_rate=RATE)), ours)
 
 
 def test_only_the_folds_that_are_named_are_decoded(esc50: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +119,9 @@ def test_only_the_folds_that_are_named_are_decoded(esc50: Path, monkeypatch: pyt
     monkeypatch.setattr(sources, "decode", lambda path, rate: decoded.append(Path(path).name) or original(path, rate))
     manifest = load("stage_a", data_dir=str(esc50))["test"].with_format(None)
     decoded.clear()
-    render(manifest, esc50, sampling_rate=12_000)
+    render(manifest, esc50, RenderSettings(sampling_rate=12_000))
     assert len(decoded) == 6 and {name[0] for name in decoded} == {"5"}
-    render(manifest.select([]), esc50, sampling_rate=11_025)  # no row, no clip
+    render(manifest.select([]), esc50, RenderSettings(sampling_rate=11_025))  # no row, no clip
     assert len(decoded) == 6
 
 
@@ -129,12 +131,12 @@ def test_clips_that_the_manifest_does_not_name_need_not_be_good(esc50: Path) -> 
     for path in (esc50 / "audio").glob("5-*"):
         if path.stem not in (row["clip_a"], row["clip_b"]):
             path.write_bytes(b"")
-    assert_same(render(manifest.select([0]), esc50, sampling_rate=RATE), [row])
+    assert_same(render(manifest.select([0]), esc50, RenderSettings(sampling_rate=RATE)), [row])
     other = manifest.map(
         lambda name: {"clip_a": "5-502-B-2" if name != "5-502-B-2" else "5-500-B-0"}, input_columns="clip_a"
     )
     with pytest.raises(ValueError, match=r"clip '5-50\d-B-\d' cannot be decoded as audio"):
-        render(other.select([0]), esc50, sampling_rate=RATE)
+        render(other.select([0]), esc50, RenderSettings(sampling_rate=RATE))
 
 
 # What is missing
@@ -168,7 +170,7 @@ def test_clips_that_are_missing_are_named(bank: ClipTable, esc50_once: Path) -> 
         ValueError, match=r"not among the 192 given: '4/.*give the clips that the manifest was made from"
     ):
         render(own, bank)
-    stream = render(of_esc50.to_iterable_dataset(), bank, sampling_rate=RATE)
+    stream = render(of_esc50.to_iterable_dataset(), bank, RenderSettings(sampling_rate=RATE))
     with pytest.raises(ValueError, match=r"the manifest names 2 clip\(s\) that are not among the 192 given"):
         next(iter(stream))
 

@@ -11,11 +11,11 @@ from transformers import ClapFeatureExtractor
 
 from support import tiny
 from support.clips import table, tone
-from support.paths import ROOT
-from teminal_hf.data.caption_pairs import PlainPairs
-from teminal_hf.data.groups import GroupDataset, Renderer, RenderSettings, plan, view_meanings
-from teminal_hf.data.mixing import WithPairs
-from teminal_hf.runs.post_train import main
+from support.recipes import refused, run_recipe
+from teminal_hf.data.caption_pairs import CaptionPairs
+from teminal_hf.data.groups import GroupDataset, plan, view_meanings
+from teminal_hf.data.mixing import GroupsWithPairs
+from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.losses import symmetric_infonce
 
@@ -23,10 +23,10 @@ RATE, WINDOW = tiny.RATE, 1.0
 EXTRACTOR = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=1, feature_size=16, frequency_max=4000)
 
 
-def own(captions: list[str]) -> PlainPairs:
+def own(captions: list[str]) -> CaptionPairs:
     """Pairs whose recordings are tones, each of a pitch of its own."""
     audio = [{"array": tone(300 + 40 * i, 0.5, RATE), "sampling_rate": RATE} for i in range(len(captions))]
-    return PlainPairs(datasets.Dataset.from_dict({"audio": audio, "text": captions}), "audio", "text", EXTRACTOR)
+    return CaptionPairs(datasets.Dataset.from_dict({"audio": audio, "text": captions}), "audio", "text", EXTRACTOR)
 
 
 def groups(n: int) -> GroupDataset:
@@ -38,12 +38,12 @@ def groups(n: int) -> GroupDataset:
 
 def test_every_pair_is_dealt_out_once_a_round() -> None:
     pairs = own([f"dog before rain {i}" for i in range(5)])
-    mixed = WithPairs(groups(12), pairs, seed=3)
+    mixed = GroupsWithPairs(groups(12), pairs, seed=3)
     dealt = [row["pair_caption"] for row in mixed.manifest]
     for start in (0, 5):
         assert sorted(dealt[start : start + 5]) == [f"dog before rain {i}" for i in range(5)]
     assert dealt[:5] != dealt[5:10]
-    assert dealt == [row["pair_caption"] for row in WithPairs(groups(12), pairs, seed=3).manifest]
+    assert dealt == [row["pair_caption"] for row in GroupsWithPairs(groups(12), pairs, seed=3).manifest]
     for i in (0, 7):
         row = mixed[i]
         number = int(row["pair_caption"].split()[-1])
@@ -54,11 +54,11 @@ def test_every_pair_is_dealt_out_once_a_round() -> None:
 
 def test_what_the_captions_say_is_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        WithPairs(groups(4), own(["a dog before the rain", "the rain, then a dog", "wind"]), seed=0)
+        GroupsWithPairs(groups(4), own(["a dog before the rain", "the rain, then a dog", "wind"]), seed=0)
         assert "3 pairs beside 4 groups; 2 captions say when" in caplog.text
         assert "1 captions use followed by, then, preceded by: ZSTE's task 8" in caplog.text
         caplog.clear()
-        WithPairs(groups(2), own(["wind", "rain", "cow"]), seed=0)
+        GroupsWithPairs(groups(2), own(["wind", "rain", "cow"]), seed=0)
     assert "none of the 3 captions says when" in caplog.text
     assert "1 of 3 pairs are not heard: set n_groups to 3 or more" in caplog.text
 
@@ -82,12 +82,6 @@ def test_their_loss_is_symmetric_infonce_among_themselves(tmp_path: Path) -> Non
     torch.testing.assert_close(parts["loss"], temporal + 0.5 * truth)
 
 
-def refused(*arguments: str, recipe: str = "stage_b") -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(recipe, arguments, ROOT / "recipes" / f"{recipe}.yaml")
-    return str(stopped.value)
-
-
 def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     captions = [f"{a} before {b}" for a in ("dog", "rain", "wind") for b in ("cow", "bells", "clock")]
@@ -96,7 +90,7 @@ def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     small = ["--n_groups", "16", "--max_steps", "2", "--per_device_train_batch_size", "8", "--clips_per_class", "2"]
     small += ["--report_groups", "3", "--report_tasks", "3O", "--start_from", "base", "--output_dir", "run"]
     small += ["--pairs", "own", "--pairs_audio_column", "sound", "--logging_steps", "1"]
-    main("stage_b", small, ROOT / "recipes" / "stage_b.yaml")
+    run_recipe("stage_b", *small)
     log = (tmp_path / "run" / "log.json").read_text()
     assert log.count('"loss_pairs"') == 2
     assert "pairs: own\n" in (tmp_path / "run" / "config.yaml").read_text()
@@ -104,8 +98,8 @@ def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_cannot_be_mixed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "pairs are mixed into stage B, not into stage_a" in refused("--pairs", "own", recipe="stage_a")
-    assert "the view pair and your pairs go together" in refused("--views", "forward", "single", "pair")
+    assert "pairs are mixed into stage B, not into stage_a" in refused("stage_a", "--pairs", "own")
+    assert "the view pair and your pairs go together" in refused("stage_b", "--views", "forward", "single", "pair")
     datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet("own/a.parquet")
     small = ["--start_from", "base", "--clips_per_class", "2"]
-    assert "the data set has no column audio; present: text" in refused("--pairs", "own", *small)
+    assert "the data set has no column audio; present: text" in refused("stage_b", "--pairs", "own", *small)

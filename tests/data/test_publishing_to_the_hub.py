@@ -123,13 +123,13 @@ def test_without_the_package_the_rows_are_the_builders(hub: HubServer, folder: P
 RENDER = f"""
 import numpy as np
 from datasets import load_dataset
-from teminal_hf.data.manifest_audio import render
+from teminal_hf import RenderSettings, render
 for stage in ("stage_a", "stage_b", "zste"):
     ours = load_dataset("{NAME}", stage, data_dir="ESC-50", n_groups=10, sampling_rate=16_000)  # the package answers
     for streaming in (False, True):
         groups = load_dataset("{NAME}", stage, revision="main", streaming=streaming)
         assert "single" not in groups["test"].features and "audio" not in groups["test"].features
-        rows = render(groups, "ESC-50", sampling_rate=16_000)["test"]
+        rows = render(groups, "ESC-50", RenderSettings(16_000))["test"]
         for one, other in zip(rows, ours["test"], strict=True):
             np.testing.assert_equal(one, other)
 """

@@ -16,8 +16,10 @@ from scipy.stats import binomtest
 
 from support.clips import table, tone
 from teminal_hf.audio import waveform as audio
-from teminal_hf.clips.sources import ClipTable
-from teminal_hf.data.groups import VIEWS, GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import GroupDataset, plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.data.views import RENDERED_VIEWS as VIEWS
 
 RATE = 16_000
 

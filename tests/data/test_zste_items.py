@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from teminal_hf.clips.sources import ClipTable, sound_bank
+from teminal_hf.clips.sources import sound_bank
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import plan
 from teminal_hf.data.zste_items import ZSTE_TASKS, Item, plan_zste

@@ -10,11 +10,13 @@ import soundfile
 import torch
 
 from teminal_hf.clips.sources import sound_bank
-from teminal_hf.data.groups import Renderer, RenderSettings
-from teminal_hf.evaluation.evaluator import ZsteEvaluator, embed_text, rank, warn_if_collapsed
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.evaluation.ranking import rank
 from teminal_hf.evaluation.zste import score
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.split import Cut
+from teminal_hf.models.embed import embed_text, warn_if_collapsed
+from teminal_hf.models.split import SplitPoint
 
 TASKS = ("1", "2A", "3A", "3O", "5A", "G")
 
@@ -61,13 +63,13 @@ def test_two_evaluations_are_equal_and_the_cached_prefix_changes_nothing(
     monkeypatch.setenv("TEMINAL_CACHE", str(tmp_path))
     first, second = evaluator(mini[0]), evaluator(mini[0])
     assert first == second
-    assert evaluator(mini[0], Cut(2, 1)).items == first.items
+    assert evaluator(mini[0], SplitPoint(2, 1)).items == first.items
     monkeypatch.setattr(ZsteEvaluator, "sounds", lambda *_: pytest.fail("rendered again"))
-    assert evaluator(mini[0], Cut(2, 1)).items == first.items
+    assert evaluator(mini[0], SplitPoint(2, 1)).items == first.items
     other = copy.deepcopy(mini[0])
     with torch.no_grad():
         other.audio_projection.linear2.weight.neg_()  # of the suffix: the same frozen prefix
-    assert evaluator(other, Cut(2, 1)).items != first.items
+    assert evaluator(other, SplitPoint(2, 1)).items != first.items
 
 
 def test_padded_and_tiled_clips_are_different_recordings(mini, evaluator) -> None:

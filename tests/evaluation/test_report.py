@@ -6,7 +6,7 @@ import pytest
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
-from teminal_hf.evaluation.report import compare, format_table, plot, to_json
+from teminal_hf.evaluation.report import compare_reports, format_table, plot, to_json
 from teminal_hf.evaluation.zste import TASKS, item_correct, score
 
 
@@ -30,7 +30,7 @@ def _report(skill: float, seed: int, n: int = 30) -> ZsteReport:
 
 def test_every_figure_is_that_of_the_metric_and_its_difference() -> None:
     base, post = _report(0.0, 0), _report(2.0, 1)
-    rows = compare(to_json(base), [to_json(post)])
+    rows = compare_reports(to_json(base), [to_json(post)])
     assert set(rows) == {*ZSTE_TASKS, "temporal_average", "order_average"}
     for task, row in rows.items():
         before, after = base.figures()[task], post.figures()[task]
@@ -48,7 +48,7 @@ def test_every_figure_is_that_of_the_metric_and_its_difference() -> None:
 
 def test_several_seeds_are_averaged_and_listed() -> None:
     posts = [_report(2.0, seed) for seed in (1, 2, 3)]
-    rows = compare(to_json(_report(0.0, 0)), [to_json(post) for post in posts])
+    rows = compare_reports(to_json(_report(0.0, 0)), [to_json(post) for post in posts])
     assert rows["3A"]["post_seeds"] == [post.figures()["3A"] for post in posts]
     assert rows["3A"]["post_accuracy"] == pytest.approx(np.mean(rows["3A"]["post_seeds"]))
     table = format_table(rows)
@@ -60,12 +60,12 @@ def test_other_items_are_refused() -> None:
     base, post = to_json(_report(0.0, 0)), to_json(_report(0.0, 0))
     post["items"]["3O"]["clips"][0] = "another"
     with pytest.raises(ValueError, match="asked different items"):
-        compare(base, [post])
+        compare_reports(base, [post])
 
 
 def test_picture_is_written(tmp_path) -> None:
     path = tmp_path / "zste.png"
-    plot(compare(to_json(_report(0.0, 0)), [to_json(_report(2.0, 1))]), path, "a title")
+    plot(compare_reports(to_json(_report(0.0, 0)), [to_json(_report(2.0, 1))]), path, "a title")
     assert path.read_bytes()[:4] == b"\x89PNG"
     assert path.stat().st_size < 300_000
 

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from evaluate import loading
 
@@ -18,7 +20,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`evaluation_module_factory` hooked, in an empty folder, over a stand-in that returns its arguments."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loading, "evaluation_module_factory", lambda *args, **kwargs: (args, kwargs))
-    hooks.install_metric.__wrapped__()
+    hooks._wrap(loading, wrapper=hooks.find_metric)
     return loading.evaluation_module_factory
 
 
@@ -40,13 +42,51 @@ def test_hook_passes_everything_else_through(resolve: Any, tmp_path: Path) -> No
         assert resolve(name) == ((name, None, None), {})
 
 
-def test_hook_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks.install_metric()
-    hooked = loading.evaluation_module_factory
-    # Restores it afterwards, should the next line wrap it again.
-    monkeypatch.setattr(loading, "evaluation_module_factory", hooked)
-    hooks.install_metric()
-    assert loading.evaluation_module_factory is hooked
+@pytest.mark.parametrize(
+    "module, caller",
+    [(datasets.load, datasets.load.load_dataset_builder), (loading, loading.load)],
+    ids=["datasets", "evaluate"],
+)
+def test_the_wrapped_function_is_where_the_library_looks(module: Any, caller: Any) -> None:
+    """Fails the day that it moves: then `load_dataset("teminal/esc50-temporal")` would ask the Hub."""
+    name = hooks.HOOKED[module.__name__]
+    assert name in caller.__code__.co_names, f"{caller.__name__} no longer calls {name}"
+    assert caller.__globals__[name] is getattr(module, name)
+
+
+def test_a_function_that_has_moved_is_said_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    module = types.ModuleType("datasets.load")
+    hooks._wrap(module, wrapper=hooks.find_dataset)
+    assert "datasets.load has no dataset_module_factory any more" in caplog.text
+
+
+REGISTERING = """
+import sys
+import teminal_hf
+assert not {"datasets", "evaluate", "torch", "transformers", "huggingface_hub"} & set(sys.modules)
+teminal_hf.register()
+import datasets, evaluate
+for module, name in ((datasets.load, "dataset_module_factory"), (evaluate.loading, "evaluation_module_factory")):
+    function = getattr(module, name)
+    print(hasattr(function, "__wrapped__"), hasattr(getattr(function, "__wrapped__", None), "__wrapped__"))
+    teminal_hf.register()
+    assert getattr(module, name) is function
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import datasets, evaluate.loading\n"], ids=["imported after", "before"])
+def test_registering_wraps_once_and_imports_nothing(before: str) -> None:
+    code = before + (REGISTERING if not before else REGISTERING.replace("assert not {", "assert {"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["True", "False"] * 2, done.stderr
+
+
+def test_without_hooks_both_libraries_are_as_they_were() -> None:
+    code = "import datasets, teminal_hf; print(hasattr(datasets.load.dataset_module_factory, '__wrapped__'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"TEMINAL_NO_HOOKS": "1"}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 LOADING = """
@@ -74,9 +114,8 @@ assert sys.modules[type(space).__module__].COPY
 check(space)
 
 del sys.modules["teminal_hf"]
-from teminal_hf.integrations.load_by_name import install_metric
-install_metric()
-install_metric()
+from teminal_hf.integrations.load_by_name import register
+register()
 for name in ("zste", "teminal/zste", sys.argv[1]):
     metric = evaluate.load(name)
     assert not hasattr(sys.modules[type(metric).__module__], "COPY")

@@ -21,6 +21,7 @@ from teminal_hf.models import checkpoint as models
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.runs import run_folder
+from teminal_hf.runs.run import Run
 from teminal_hf.training.data_collator import GroupCollator
 
 
@@ -159,13 +160,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_run_folders_are_numbered(here: Path) -> None:
-    assert [str(run_folder.open_run("stage_b", None)) for _ in range(2)] == [
+    assert [str(run_folder.open_folder("stage_b", None)) for _ in range(2)] == [
         "runs/stage_b-001",
         "runs/stage_b-002",
     ]
-    assert str(run_folder.open_run("stage_a", None)) == "runs/stage_a-001"
+    assert str(run_folder.open_folder("stage_a", None)) == "runs/stage_a-001"
     (here / "runs" / "stage_b-001").rmdir()
-    assert run_folder.open_run("stage_b", None).name == "stage_b-001"
+    assert run_folder.open_folder("stage_b", None).name == "stage_b-001"
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None
 
     check(None, False)
     check("here/mine", False)
-    folder = run_folder.open_run("stage_b", "here/mine")
+    folder = run_folder.open_folder("stage_b", "here/mine")
     assert folder == Path("here/mine") and folder.is_dir()
     check("here/mine", False)  # empty: nothing to lose
     with pytest.raises(FileNotFoundError, match=re.escape("nothing to resume in here/mine: no run.json in it; leave")):
@@ -207,7 +208,7 @@ def test_records_add_up_and_name_the_versions(here: Path) -> None:
     assert record["base"] == "clap-mini" and record["complete"] is True and record["place"] == str(here)
     assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {p.name for p in here.iterdir()} == {"run.json"}  # no draft left behind
-    run_folder.write_config(here, {"views": ["forward"], "beta": 0.5})
+    Run(here).begin({"views": ["forward"], "beta": 0.5}, {})
     assert yaml.safe_load((here / "config.yaml").read_text()) == {"views": ["forward"], "beta": 0.5}
 
 

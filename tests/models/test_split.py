@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from transformers import ClapModel
 
 from support.tiny import embeddings, groups, tiny_clap, tiny_processor
+from teminal_hf.models.embed import collapse_similarity
 from teminal_hf.models.split import (
-    Cut,
+    SplitPoint,
     attach_split_forward,
     audio_blocks,
     audio_prefix,
     audio_suffix,
-    collapse_similarity,
     detach_split_forward,
-    plain_clap,
     text_prefix,
     text_suffix,
+    unwrap_clap,
 )
 from teminal_hf.training.data_collator import GroupCollator
 
@@ -53,13 +53,13 @@ def test_every_cut_gives_the_models_own_embeddings(name: str) -> None:
     assert (mask == 0).any()
     with torch.no_grad():
         for blocks in range(n_blocks + 1):
-            cut = Cut(blocks, 0)
-            tokens = audio_prefix(model, cut, batch["input_features"])
-            torch.testing.assert_close(audio_suffix(model, cut, tokens), audio, atol=1e-5, rtol=0)
+            split_point = SplitPoint(blocks, 0)
+            tokens = audio_prefix(model, split_point, batch["input_features"])
+            torch.testing.assert_close(audio_suffix(model, split_point, tokens), audio, atol=1e-5, rtol=0)
         for layers in range(n_layers + 1):
-            cut = Cut(0, layers)
-            hidden = text_prefix(model, cut, batch["input_ids"], mask)
-            torch.testing.assert_close(text_suffix(model, cut, hidden, mask), text, atol=1e-5, rtol=0)
+            split_point = SplitPoint(0, layers)
+            hidden = text_prefix(model, split_point, batch["input_ids"], mask)
+            torch.testing.assert_close(text_suffix(model, split_point, hidden, mask), text, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["two stages", "four stages"])
@@ -69,12 +69,12 @@ def test_attached_forward_takes_raw_input_or_prefixes_at_every_pair_of_cuts(name
     del batch["meanings"]
     for blocks in range(len(audio_blocks(model)) + 1):
         for layers in range(len(model.text_model.encoder.layer) + 1):
-            cut = Cut(blocks, layers)
-            attach_split_forward(model, cut)
+            split_point = SplitPoint(blocks, layers)
+            attach_split_forward(model, split_point)
             with torch.no_grad():
                 raw = model(**batch)
-                tokens = audio_prefix(model, cut, batch["input_features"])
-                hidden = text_prefix(model, cut, batch["input_ids"], batch["attention_mask"])
+                tokens = audio_prefix(model, split_point, batch["input_features"])
+                hidden = text_prefix(model, split_point, batch["input_ids"], batch["attention_mask"])
                 split = model(audio_tokens=tokens, text_hidden=hidden, attention_mask=batch["attention_mask"])
             for out in (raw, split):
                 torch.testing.assert_close(out.audio_embeds, audio, atol=1e-5, rtol=0)
@@ -84,7 +84,7 @@ def test_attached_forward_takes_raw_input_or_prefixes_at_every_pair_of_cuts(name
 def test_attached_model_stays_a_plain_clap_model_and_detaching_restores_it(tmp_path: Path) -> None:
     model, batch = make("two stages")
     before, own = model.config.to_dict(), ClapModel.forward
-    attach_split_forward(model, Cut(1, 1))
+    attach_split_forward(model, SplitPoint(1, 1))
     assert type(model) is ClapModel and model.config.to_dict() == before
     model.save_pretrained(tmp_path / "attached")
     detach_split_forward(model)
@@ -107,8 +107,10 @@ def test_gradients_through_the_split_are_those_of_the_whole() -> None:
     (audio * target).sum().backward()
     truth = {name: p.grad.clone() for name, p in trained.items() if p.grad is not None}
     model.zero_grad()
-    cut = Cut(1, 1)
-    (audio_suffix(model, cut, audio_prefix(model, cut, batch["input_features"])) * target).sum().backward()
+    split_point = SplitPoint(1, 1)
+    (
+        audio_suffix(model, split_point, audio_prefix(model, split_point, batch["input_features"])) * target
+    ).sum().backward()
     assert len(truth) > 20
     for name, gradient in truth.items():
         torch.testing.assert_close(trained[name].grad, gradient, atol=1e-5, rtol=1e-4, msg=name)
@@ -116,18 +118,18 @@ def test_gradients_through_the_split_are_those_of_the_whole() -> None:
 
 def test_plain_clap_looks_inside_wrappers() -> None:
     model = tiny_clap()
-    assert plain_clap(model) is model
-    assert plain_clap(nn.Sequential(nn.Identity(), model)) is model
+    assert unwrap_clap(model) is model
+    assert unwrap_clap(nn.Sequential(nn.Identity(), model)) is model
 
 
 def test_a_model_that_is_no_clap_is_named() -> None:
     with pytest.raises(TypeError, match="a transformers ClapModel is needed, found Linear"):
-        plain_clap(nn.Linear(2, 2))
+        unwrap_clap(nn.Linear(2, 2))
 
 
 def test_a_fused_checkpoint_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"fused CLAP checkpoint \(enable_fusion=True\).*laion/clap-htsat-unfused"):
-        plain_clap(tiny_clap(fused=True))
+        unwrap_clap(tiny_clap(fused=True))
 
 
 def test_collapse_similarity() -> None:

@@ -12,7 +12,7 @@ from transformers import ClapConfig, ClapModel
 
 from support.tiny import embeddings, groups, tiny_clap, tiny_processor
 from teminal_hf.models.checkpoint import save_clap
-from teminal_hf.models.split import Cut, audio_prefix, plain_clap, text_prefix
+from teminal_hf.models.split import SplitPoint, audio_prefix, text_prefix, unwrap_clap
 from teminal_hf.models.stages import StagePolicy, Trainable, apply_stage, merged, train_mode
 from teminal_hf.training.data_collator import GroupCollator
 
@@ -77,7 +77,7 @@ def test_other_policies(policy: StagePolicy, prefixes: tuple[str, ...], count: i
     _, trainable = apply_stage(model, policy)
     assert set(trainable.names) == names_under(model, prefixes)
     assert trainable.count == count
-    assert policy.cut == Cut(policy.audio_blocks, policy.text_layers)
+    assert policy.split_point == SplitPoint(policy.audio_blocks, policy.text_layers)
 
 
 def test_blocks_are_counted_over_stages_with_the_downsampling_between_them() -> None:
@@ -201,14 +201,15 @@ def test_train_mode_reaches_trained_layers_alone(tuning: str) -> None:
     assert len(on) >= 5 and len(names) > len(on)
     assert not model.audio_model.audio_encoder.batch_norm.training
 
-    batch, cut = batch_of(), Cut(1, 1)
+    batch, split_point = batch_of(), SplitPoint(1, 1)
     inputs = {name: value for name, value in batch.items() if name != "meanings"}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     assert torch.equal(
-        audio_prefix(model, cut, batch["input_features"]), audio_prefix(model, cut, batch["input_features"])
+        audio_prefix(model, split_point, batch["input_features"]),
+        audio_prefix(model, split_point, batch["input_features"]),
     )
     words = batch["input_ids"], batch["attention_mask"]
-    assert torch.equal(text_prefix(model, cut, *words), text_prefix(model, cut, *words))
+    assert torch.equal(text_prefix(model, split_point, *words), text_prefix(model, split_point, *words))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         one, other = tuned(**inputs), tuned(**inputs)
@@ -229,4 +230,4 @@ def test_without_train_mode_the_batch_norm_would_drift() -> None:
 
 def test_lora_model_is_found_inside_its_wrapper() -> None:
     tuned, _, model = lora()
-    assert plain_clap(tuned) is model
+    assert unwrap_clap(tuned) is model

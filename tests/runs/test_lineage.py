@@ -1,19 +1,20 @@
 """What a run says of where it came from."""
 
-from support.paths import ROOT
 import json
 from pathlib import Path
 
 import pytest
 
-from teminal_hf.runs.arguments import Config, parse
-from teminal_hf.runs.lineage import base_of, check_unseen, facts_of, history_of
+from support.paths import ROOT
+from teminal_hf.errors import ConfigError
 from teminal_hf.models.stages import Trainable
-
+from teminal_hf.runs.arguments import Config, parse
+from teminal_hf.runs.lineage import StartingPoint, facts_of, history_of, starting_point
+from teminal_hf.runs.training_data import TrainingData
 
 
 def config(*arguments: str) -> Config:
-    return parse(["--output_dir", "out", *arguments], ROOT / "recipes" / "stage_b.yaml")
+    return parse("stage_b", ["--output_dir", "out", *arguments], ROOT / "recipes" / "stage_b.yaml")
 
 
 def write_record(folder: Path, **facts: object) -> str:
@@ -23,23 +24,29 @@ def write_record(folder: Path, **facts: object) -> str:
 
 
 def test_the_base_is_where_it_all_began(tmp_path: Path) -> None:
-    assert base_of(config("--model", "laion/x"), "laion/x") == "laion/x"
+    assert starting_point(config("--model", "laion/x")) == StartingPoint("laion/x", "laion/x", [])
     # ... and not the default of --model, when a start is named
-    stage_a = write_record(tmp_path / "a", base="laion/x")
-    assert base_of(config("--start_from", stage_a), stage_a) == "laion/x"
-    assert base_of(config("--start_from", "somebody/else"), "somebody/else") == "somebody/else"
-    write_record(tmp_path / "resumed", base="laion/y")
-    assert base_of(config("--resume", "true", "--output_dir", str(tmp_path / "resumed")), "z") == "laion/y"
+    facts = {"stage": "stage_a", "source": "x", "folds": {}}
+    stage_a = write_record(tmp_path / "a", base="laion/x", **facts)
+    assert starting_point(config("--start_from", stage_a)) == StartingPoint(stage_a, "laion/x", [facts])
+    start = StartingPoint("somebody/else", "somebody/else", [])
+    assert starting_point(config("--start_from", "somebody/else")) == start
+    cut = write_record(tmp_path / "cut", base="laion/y", started_from="z", history=[facts])
+    assert starting_point(config("--resume", "true", "--output_dir", cut)) == StartingPoint("z", "laion/y", [facts])
 
 
-def test_folds_of_earlier_stages_are_not_judged_on() -> None:
-    history = [{"source": "here", "folds": {"train": [1, 4]}}, {"source": "there", "folds": {"train": [3]}}]
-    with pytest.raises(
-        ValueError, match=r"the start was trained on fold\(s\) \[4\], which this run is to be judged on"
-    ):
-        check_unseen(history, "here", {"train": (1,), "test": (4,)})
-    check_unseen(history, "here", {"train": (1, 4), "test": (3,)})  # another source's fold 3
-    check_unseen([], "here", {"test": (4,)})
+def test_folds_of_earlier_stages_are_not_judged_on(tmp_path: Path) -> None:
+    def start(source: str, train: list[int], folds: dict[str, tuple[int, ...]]) -> StartingPoint:
+        folder = tmp_path / f"{source}-{train}"
+        if not folder.is_dir():
+            write_record(folder, stage="stage_a", source=source, folds={"train": train})
+        return starting_point(config("--start_from", str(folder)), folds)
+
+    message = r"the start was trained on fold\(s\) \[4\], which this run is to be judged on"
+    with pytest.raises(ConfigError, match=message):
+        start("soundbank", [1, 4], {"train": (1,), "test": (4,)})
+    start("soundbank", [1, 4], {"train": (1, 4), "test": (3,)})
+    start("elsewhere", [3], {"train": (1, 4), "test": (3,)})  # another source's fold 3
 
 
 def test_the_history_is_kept_whole(tmp_path: Path) -> None:
@@ -54,8 +61,10 @@ def test_paths_of_this_machine_have_public_names(tmp_path: Path) -> None:
     base.mkdir()
     trainable = Trainable(names=("a",), count=1, total=2)
     arguments = ["--model", str(base), "--data_dir", str(clips), "--run_name", "/home/me/log"]
-    facts = facts_of("stage_b", config(*arguments), str(base), trainable, {})
+    start = StartingPoint(str(base), str(base), [])
+    facts = facts_of(config(*arguments), start, trainable, TrainingData(None))
     assert facts["base_name"] == "base (a local folder)" and facts["base_on_hub"] is None
     assert facts["source_name"] == "ESC-50 (a local folder)"
     assert str(tmp_path) not in json.dumps(facts["settings"]) and "/home/me" not in json.dumps(facts["settings"])
-    assert facts_of("stage_b", config("--model", "laion/x"), "laion/x", trainable, {})["base_on_hub"] == "laion/x"
+    start = StartingPoint("laion/x", "laion/x", [])
+    assert facts_of(config("--model", "laion/x"), start, trainable, TrainingData(None))["base_on_hub"] == "laion/x"

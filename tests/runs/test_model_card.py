@@ -1,6 +1,5 @@
 """Cards word for word, and what the Hub makes of their headers."""
 
-from support.paths import ROOT, GOLDEN
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,12 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from support.paths import GOLDEN, ROOT
 from teminal_hf.evaluation import zste
-from teminal_hf.commands.push import metric_card
-from teminal_hf.runs.model_card import model_card
+from teminal_hf.evaluation.publishing import metric_card
 from teminal_hf.evaluation.zste import wilson_interval
+from teminal_hf.hub.cards import CITATION
+from teminal_hf.runs.model_card import model_card
 
 TRAINED = {"count": 3_008_905, "total": 25_650_000, "share": 0.1173}
 TENSORS = ["audio_model.audio_encoder.layers.2.blocks.1.output.dense.weight", "text_projection.linear1.weight"]
@@ -65,6 +66,10 @@ def compare(text: str, golden: Path, regenerate: bool) -> None:
     if regenerate:
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8"), f"not {golden}; if it should be: pytest --regenerate-golden"
+
+
+def test_the_citation_is_one() -> None:
+    assert zste.CITATION == CITATION  # zste.py stands alone, so it holds a copy
 
 
 def test_model_card(tmp_path: Path, regenerate_golden: bool) -> None:

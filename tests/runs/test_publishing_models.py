@@ -1,6 +1,5 @@
 """Models on a Hub: the recipe's push, its failures, and what somebody without this package downloads."""
 
-from support.paths import ROOT
 import json
 import re
 import shlex
@@ -10,16 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from support import tiny
 import torch
 import yaml
+from transformers import ClapModel, ClapProcessor
+
+from support import tiny
 from support.clients import client, without_package
 from support.hub_endpoints import TOKEN
 from support.hub_server import HubServer
-from transformers import ClapModel, ClapProcessor
-
+from support.paths import ROOT
 from teminal_hf.commands import cli
 from teminal_hf.hub import push as hub
+from teminal_hf.runs import publishing
 from teminal_hf.runs.run_folder import read_record
 
 RECIPE = ["train", "stage_b", "--start_from", "base", "--output_dir", "runs/mine", "--n_groups", "16"]
@@ -296,15 +297,15 @@ def test_a_pickle_is_never_pushed(tmp_path: Path) -> None:
 
 def test_no_path_of_the_machine_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, bytes] = {}
-    monkeypatch.setattr(hub, "push_folder", lambda *args, instead, **kwargs: sent.update(instead))
-    monkeypatch.setattr(hub, "make_repo", lambda name, *args, **kwargs: name)
-    monkeypatch.setattr(hub, "write_card", lambda *args: None)
+    monkeypatch.setattr(publishing, "push_folder", lambda *args, instead, **kwargs: sent.update(instead))
+    monkeypatch.setattr(publishing, "make_repo", lambda name, *args, **kwargs: name)
+    monkeypatch.setattr(publishing, "write_card", lambda *args: None)
     record = {"complete": True, "base": str(tmp_path / "base"), "history": [{"source": str(tmp_path), "seed": 1}]}
     (tmp_path / "run.json").write_text(json.dumps(record))
     (tmp_path / "config.yaml").write_text(f"data_dir: {tmp_path}/ESC-50\nmodel: laion/clap\nviews: [single]\n")
     (tmp_path / "processor_config.json").write_text('{"feature_extractor": {"padding": "pad"}}')
     (tmp_path / "model.safetensors").touch()
-    hub.push_run(tmp_path, "a/b")
+    publishing.push_run(tmp_path, "a/b")
     assert json.loads(sent["run.json"]) == {
         "complete": True,
         "base": "base",

@@ -1,6 +1,5 @@
 """Recipes end to end, as a user starts them, on very little data."""
 
-from support.paths import ROOT
 import json
 import os
 import subprocess
@@ -14,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from teminal_hf.runs.post_train import main
+from support.paths import ROOT
+from support.recipes import refused, run_recipe
 
 SMALL = ["--n_groups", "24", "--num_train_epochs", "2", "--per_device_train_batch_size", "8"]
 SMALL += ["--report_groups", "6", "--clips_per_class", "2", "--report_tasks", "1", "3A", "3O"]
@@ -28,13 +28,6 @@ def run(*command: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def refused(recipe: str, *arguments: str) -> str:
-    """The message with which a recipe ends that was told something wrong."""
-    with pytest.raises(SystemExit) as stopped:
-        main(recipe, arguments, ROOT / "recipes" / f"{recipe}.yaml")
-    return str(stopped.value)
 
 
 def launch(recipe: str, *arguments: str) -> list[str]:
@@ -99,8 +92,7 @@ def test_a_cut_run_goes_on_as_it_was_configured(stages, monkeypatch: pytest.Monk
     folder, _ = stages
     monkeypatch.chdir(folder)
     arguments = [*SMALL, "--num_train_epochs", "3", "--save_strategy", "epoch", "--seed", "7"]
-    yaml = ROOT / "recipes" / "stage_b.yaml"
-    main("stage_b", [*arguments, "--output_dir", "whole"], yaml)
+    run_recipe("stage_b", *arguments, "--output_dir", "whole")
     with monkeypatch.context() as patch:
 
         def cut(self, args, state, control, **kwargs):
@@ -109,8 +101,8 @@ def test_a_cut_run_goes_on_as_it_was_configured(stages, monkeypatch: pytest.Monk
 
         patch.setattr(TrainerCallback, "on_step_begin", cut)
         with pytest.raises(KeyboardInterrupt):
-            main("stage_b", [*arguments, "--output_dir", "cut"], yaml)
-    main("stage_b", ["--resume", "--output_dir", "cut"], yaml)
+            run_recipe("stage_b", *arguments, "--output_dir", "cut")
+    run_recipe("stage_b", "--resume", "--output_dir", "cut")
     whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert json.loads((folder / "cut" / "run.json").read_text())["seed"] == 7
@@ -119,7 +111,7 @@ def test_a_cut_run_goes_on_as_it_was_configured(stages, monkeypatch: pytest.Monk
 def test_both_stages_jointly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     views = ["--views", "forward", "reversed", "overlay", "single", "double", "--start_from", "base"]
-    main("stage_b", [*SMALL, *views, "--output_dir", "joint"], ROOT / "recipes" / "stage_b.yaml")
+    run_recipe("stage_b", *SMALL, *views, "--output_dir", "joint")
     assert (tmp_path / "joint" / "model.safetensors").is_file()
 
 

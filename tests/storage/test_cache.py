@@ -11,7 +11,7 @@ from teminal_hf.audio import waveform as audio
 from teminal_hf.commands.cli import main
 from teminal_hf.data import groups as pairs
 from teminal_hf.storage import cache
-from teminal_hf.storage.tensor_store import TokenStore
+from teminal_hf.storage.tensor_store import TensorStore
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_a_full_disk_names_the_ways_out(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_rows_of_a_store_are_mapped_and_come_back_as_written(root: Path) -> None:
-    store = TokenStore(cache.entry_folder("prefix", "k", ""), 10, (2, 3), torch.float32, shard_rows=4)
+    store = TensorStore(cache.entry_folder("prefix", "k", ""), 10, (2, 3), torch.float32, shard_rows=4)
     assert store.missing_bytes == store.n_bytes == 10 * 6 * 4
     inputs = torch.randn(10, 2, 3, generator=torch.Generator().manual_seed(0))
     sizes: list[int] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from teminal_hf.clips.sources import ClipTable
+from teminal_hf.clips.table import ClipTable
 
 ESC50_CLASSES = ("dog", "rain", "door_wood_knock")
 ESC50_FOLDS = (1, 2, 3, 4, 5)

@@ -24,10 +24,11 @@ from support.paths import ROOT
 from teminal_hf.audio.waveform import rms
 from teminal_hf.clips.soundbank import synthesise
 from teminal_hf.commands import cli
-from teminal_hf.commands import demo as command
-from teminal_hf.evaluation.evaluator import Ranking, rank
+from teminal_hf.errors import MissingExtraError
+from teminal_hf.evaluation.ranking import Ranking, rank
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap
 from teminal_hf.tools import page as demo
+from teminal_hf.tools import space as command
 from teminal_hf.tools.listening import Listener, compare, compose, load_listener, spectrogram, suggest
 
 CAPTIONS = ("dog before rain", "rain before dog", "dog while rain")
@@ -177,7 +178,7 @@ def test_a_taken_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match=r'the page needs gradio: pip install "teminal-hf\[demo\]"'):
+    with pytest.raises(MissingExtraError, match=r'the page needs gradio: pip install "teminal-hf\[demo\]"'):
         demo.build("clap-mini", "clap-mini")
 
 

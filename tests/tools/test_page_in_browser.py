@@ -23,7 +23,8 @@ from support.clips import tone
 from support.demo_run import write_opposite_run
 from support.needs import missing
 from support.paths import ROOT
-from teminal_hf.evaluation.evaluator import rank
+from teminal_hf.evaluation.ranking import rank
+from teminal_hf.hub.cards import GRADIO_VERSION
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.tools import page as demo
 from teminal_hf.tools.listening import Listener, compose, load_listener, suggest
@@ -214,4 +215,4 @@ def test_the_page_takes_examples_files_and_recordings(page: Any, listeners: Sequ
 
 def test_a_space_runs_on_the_gradio_that_is_tested() -> None:
     _need(importlib.util.find_spec("gradio"), NO_GRADIO)
-    assert importlib.metadata.version("gradio") == demo.GRADIO_VERSION
+    assert importlib.metadata.version("gradio") == GRADIO_VERSION

@@ -13,7 +13,8 @@ from transformers import ClapFeatureExtractor, ClapModel
 
 from support.tiny import ALL_VIEWS, TinyRows, assert_equal, groups, tiny_clap, tiny_processor, trainer, weights
 from teminal_hf.clips.sources import sound_bank
-from teminal_hf.data.groups import GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.data.groups import GroupDataset, plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.models import frozen_prefix
 from teminal_hf.models import split as towers
 from teminal_hf.models.stages import StagePolicy, apply_stage
@@ -37,10 +38,10 @@ def staged(**options: Any) -> ClapModel:
 
 def cached(rows: Sequence[dict[str, Any]], views: Sequence[str] = ALL_VIEWS, **options: Any) -> CachedGroups:
     rows = rows if isinstance(rows, TinyRows) else TinyRows(rows)
-    model, cut = options.pop("model", None) or staged(), options.pop("cut", POLICY.cut)
+    model, split_point = options.pop("model", None) or staged(), options.pop("cut", POLICY.split_point)
     collator = options.pop("collator", None) or GroupCollator(tiny_processor(), views, plain_wording=True)
     num_workers = options.pop("num_workers", 0)
-    data = CachedGroups(model, cut, rows, collator, **options)
+    data = CachedGroups(model, split_point, rows, collator, **options)
     frozen_prefix.announce(*data.stores)
     return data.fill(num_workers)
 
@@ -170,7 +171,7 @@ def test_stages_and_seeds_of_one_base_share_what_is_frozen() -> None:
 def change_weight(tower: str) -> ClapModel:
     model = staged()
     with torch.no_grad():
-        module: Any = towers.prefix_modules(model, POLICY.cut)[tower][-1]
+        module: Any = towers.prefix_modules(model, POLICY.split_point)[tower][-1]
         next(module.parameters()).flatten()[-1] += 1e-6
     return model
 
@@ -193,7 +194,7 @@ def other_extractor() -> GroupCollator:
     [
         lambda: {"model": change_weight("audio")},
         lambda: {"model": other_norm()},
-        lambda: {"cut": StagePolicy(audio_blocks=2).cut, "model": apply_stage(tiny_clap(), StagePolicy(2))[0]},
+        lambda: {"cut": StagePolicy(audio_blocks=2).split_point, "model": apply_stage(tiny_clap(), StagePolicy(2))[0]},
         lambda: {"dtype": "bfloat16"},
         lambda: {"collator": other_extractor()},
         lambda: {"rows": TinyRows(groups(5), "other recordings")},
@@ -233,7 +234,9 @@ def test_what_the_text_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch)
     asked: list[int] = []
     whole = frozen_prefix.text_prefix
     monkeypatch.setattr(
-        frozen_prefix, "text_prefix", lambda clap, cut, ids, mask: asked.append(len(ids)) or whole(clap, cut, ids, mask)
+        frozen_prefix,
+        "text_prefix",
+        lambda clap, split_point, ids, mask: asked.append(len(ids)) or whole(clap, split_point, ids, mask),
     )
     assert torch.equal(cached(rows, model=model)[2]["text_hidden"], truth) and not asked
     other = cached(rows, model=change_weight("text"))[2]["text_hidden"]
@@ -307,7 +310,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(monkeypatch: pytest.Mon
 def test_activations_beyond_half_precision_name_the_way_out() -> None:
     model = staged()
     with torch.no_grad():
-        last: Any = towers.prefix_modules(model, POLICY.cut)["audio"][-1]
+        last: Any = towers.prefix_modules(model, POLICY.split_point)["audio"][-1]
         last.reduction.weight.mul_(1e6)
     with pytest.raises(ValueError, match=r"not finite in torch\.float16: beyond its range \(set cache_dtype to b"):
         cached(groups(2), ("forward",), model=model)

@@ -11,8 +11,10 @@ import pytest
 
 import teminal_hf
 from support.tiny import RATE, tiny_clap, tiny_processor
-from teminal_hf.clips.sources import ClipTable
-from teminal_hf.data.groups import STAGE_B_VIEWS, GroupDataset, Renderer, RenderSettings, plan
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import GroupDataset, plan
+from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.storage import cache
@@ -22,7 +24,7 @@ from teminal_hf.training.data_collator import GroupCollator
 PACKAGE = Path(teminal_hf.__file__).parent
 VIEWS = [*STAGE_B_VIEWS, "single"]
 # What runs, but is in the key by what it yields: the clips' samples, the names of views, the token ids.
-BY_CONTENT = {"clips", "storage", "models/tokenizer.py", "models/stages.py"}
+BY_CONTENT = {"clips", "storage", "data/groups.py", "models/tokenizer.py", "models/stages.py"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +37,12 @@ def cached_groups(clips: ClipTable) -> Callable[[], Any]:
     groups = GroupDataset(list(plan("stage_b", clips, 3, 0)), Renderer(clips.usable(RATE), settings), VIEWS)
     model, _ = apply_stage(tiny_clap(), StagePolicy())
     collator = GroupCollator(tiny_processor(), VIEWS)
-    return CachedGroups(model, StagePolicy().cut, groups, collator).fill
+    return CachedGroups(model, StagePolicy().split_point, groups, collator).fill
 
 
 def cached_evaluation(clips: ClipTable) -> Callable[[], Any]:
     evaluator = ZsteEvaluator(clips.usable(RATE), tiny_processor(), n_groups=3)
-    return lambda: evaluator(tiny_clap(), StagePolicy().cut)
+    return lambda: evaluator(tiny_clap(), StagePolicy().split_point)
 
 
 def modules_that_run(work: Callable[[], Any]) -> set[str]:
@@ -63,7 +65,7 @@ def modules_that_run(work: Callable[[], Any]) -> set[str]:
     "entry, entry_point",
     [
         (cached_groups, {"training/cached_groups.py"}),
-        (cached_evaluation, {"evaluation/evaluator.py", "evaluation/zste.py"}),
+        (cached_evaluation, {"evaluation/evaluator.py", "evaluation/zste.py", "models/embed.py"}),
     ],
 )
 def test_every_module_that_computes_is_in_the_key(

@@ -71,8 +71,8 @@ def train(kind: str, folder: Path, processes: int) -> Any:
     many = TinyRows(rows * 9)  # 144: three shards
     trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=many, reference=reference)
     if kind == "cached" and processes > 1:
-        cut = StagePolicy(audio_blocks=2).cut
-        trainer.train_dataset = CachedGroups(model, cut, many, collator, dtype="float32").fill()
+        split_point = StagePolicy(audio_blocks=2).split_point
+        trainer.train_dataset = CachedGroups(model, split_point, many, collator, dtype="float32").fill()
         trainer.data_collator = collate_cached
     trainer.train()
     return model.state_dict(), [row for row in trainer.state.log_history if "loss" in row], sorted({*many.read})

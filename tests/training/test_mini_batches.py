@@ -13,7 +13,7 @@ from teminal_hf.models.split import audio_prefix, audio_suffix, text_prefix, tex
 from teminal_hf.models.stages import StagePolicy, apply_stage, train_mode
 from teminal_hf.training.data_collator import GroupCollator
 
-CUT = StagePolicy().cut
+CUT = StagePolicy().split_point
 
 
 def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import ClapModel, EarlyStoppingCallback, TrainerCallback
 
 from support.tiny import ALL_VIEWS, STAGE_A, STAGE_B, assert_equal, groups, tiny_clap, trainer, weights
+from teminal_hf.training import estimate
 from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
 
 WEIGHTS = {"alpha_same_time": 3.0, "alpha_cross_time": 0.5, "alpha_same_overlap": 2.0, "alpha_cross_overlap": 0.7}
@@ -181,45 +183,34 @@ def test_resuming_gives_the_uninterrupted_run(tmp_path: Path) -> None:
     assert_equal(weights(second.model), weights(whole.model))
 
 
-def test_describe_states_what_and_how_much_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    t = trainer(tmp_path, 10, dropout=0.2, num_train_epochs=3, max_steps=-1, views=ALL_VIEWS)
-    t.model.logit_scale_a.grad = torch.tensor(7.0)
-    before, state, training = weights(t.model), torch.get_rng_state(), t.model.training
-    line = t.describe()
-    assert line.startswith("training 6,723 of 15,336 parameters (43.8%) on 10 groups, 4 a step, 9 steps; about ")
-    assert re.search(r"about \d+\.\d\d s a step, \d+ s in all, \d+\.\d GiB$", line) and "\n" not in line
-    assert_equal(weights(t.model), before)
-    assert torch.equal(torch.get_rng_state(), state) and t.model.training == training
-    assert {n: p.grad for n, p in t.model.named_parameters() if p.grad is not None} == {
-        "logit_scale_a": torch.tensor(7.0)
-    }
-    t.model.logit_scale_a.grad = None
+def test_it_says_what_is_trained_and_then_how_long_the_rest_will_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([*range(100, 109), *(130 + 2 * i for i in range(40))])  # 9 slow first steps, then two seconds each
+    monkeypatch.setattr(estimate, "WARM_UP", 10)
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    t = trainer(tmp_path, 10, num_train_epochs=10, max_steps=-1, views=ALL_VIEWS)
     t.train()
-    assert t.state.global_step == 9
+    what, long = (record.getMessage() for record in caplog.records if record.name == estimate.__name__)
+    assert what == "training 6,723 of 15,336 parameters (43.8%) on 10 groups, 4 a step, 30 steps"
+    assert re.fullmatch(r"2\.00 s a step, 18 s for the 9 left, \d+\.\d GiB", long)
     assert all("loss_forward" in row for row in t.state.log_history if "loss" in row)
 
-    without = trainer(tmp_path, 10, dropout=0.2, num_train_epochs=3, max_steps=-1, views=ALL_VIEWS)
-    monkeypatch.setattr(without, "_probe_step", lambda: 0.0)
-    without.train()
-    assert_equal(weights(without.model), weights(t.model))
 
-
-def test_describe_counts_the_steps_the_trainer_takes_under_accumulation(tmp_path: Path) -> None:
+def test_the_steps_that_are_said_are_those_that_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     t = trainer(tmp_path, 11, num_train_epochs=2, max_steps=-1, gradient_accumulation_steps=2)
-    assert "on 11 groups, 8 a step, 4 steps;" in t.describe()
     t.train()
-    assert t.state.global_step == 4
+    assert t.state.global_step == 4 and "on 11 groups, 8 a step, 4 steps" in caplog.text
 
 
-def test_a_stream_of_groups_trains(tmp_path: Path) -> None:
+def test_a_stream_of_groups_trains(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Stream(torch.utils.data.IterableDataset[dict[str, Any]]):
         def __iter__(self) -> Iterator[dict[str, Any]]:
             return iter(groups(9))
 
     t = trainer(tmp_path, train_dataset=Stream())
-    assert "on a stream of groups, 4 a step, 3 steps" in t.describe()
     t.train()
-    assert t.state.global_step == 3
+    assert t.state.global_step == 3 and "on a stream of groups, 4 a step, 3 steps" in caplog.text
 
 
 def test_bfloat16_autocast_gives_a_finite_loss(tmp_path: Path) -> None:

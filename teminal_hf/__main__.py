@@ -1,0 +1,5 @@
+"""`python -m teminal_hf`: the `teminal` command."""
+
+from teminal_hf.commands.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""`teminal rank`."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sound", help="an audio file: wav, flac, ogg or mp3")
+    parser.add_argument("captions", nargs="+", metavar="CAPTION", help="such as 'dog before rain' 'rain before dog'")
+    parser.add_argument("--model", default="clap-mini", help="checkpoint folder, Hub id, or clap-mini (default)")
+    parser.set_defaults(run_command=_rank)
+
+
+def _rank(arguments: argparse.Namespace) -> None:
+    from teminal_hf.errors import ConfigError
+    from teminal_hf.evaluation.ranking import rank
+    from teminal_hf.models.checkpoint import load_clap
+
+    for caption in arguments.captions:
+        if Path(caption).is_file():
+            raise ConfigError(
+                f"{caption} is a file, and stands where a caption is meant: rank hears one sound, "
+                f"teminal rank {arguments.sound} CAPTION [CAPTION ...]; call it once for each"
+            )
+    model, processor = load_clap(arguments.model)
+    ranking = rank(model, processor, arguments.sound, arguments.captions)
+    if ranking.windows > 1:
+        window = processor.feature_extractor.max_length_s
+        print(f"longer than {window} s: heard through {ranking.windows} evenly spaced windows, averaged")
+    for caption, similarity in ranking.captions:
+        print(f"{similarity:+.3f}  {caption}")

@@ -1,0 +1,162 @@
+"""The sound of a group: its views composed of two clips, on the fly; nothing rendered is ever stored."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from transformers import ClapFeatureExtractor
+
+from teminal_hf.audio import waveform
+from teminal_hf.audio.waveform import (
+    MIN_SECONDS,
+    Waveform,
+    crop,
+    fade_ends,
+    join,
+    level_gain,
+    level_to,
+    loop_to,
+    pad_to_window,
+    sounding,
+)
+from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.views import RENDERED_VIEWS
+from teminal_hf.errors import ConfigError
+from teminal_hf.storage.cache import code_id, digest
+
+_RENDER = 1  # a random stream of its own: drawing one more number for a caption must not move the audio
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How the views of a group are composed. Times in seconds, levels in dB.
+
+    Args:
+        sampling_rate: Hz of the rendered audio; the model's.
+        window: length of the rendered audio; the model's window.
+        gap: silence between the two sounds of a sequence.
+        crossfade: overlap of the two sounds of a sequence, at most half of the shorter; excludes `gap`.
+        level_range: each clip's RMS is drawn within +- this many dB of the other's nominal level.
+        level: RMS of every view, in dBFS over its sounding part; lowered for the whole group where a peak would clip.
+    """
+
+    sampling_rate: int = 48_000
+    window: float = 10.0
+    gap: float = 0.0
+    crossfade: float = 0.0
+    level_range: float = 3.0
+    level: float = -20.0
+
+    def __post_init__(self) -> None:
+        if self.sampling_rate <= 0:
+            raise ConfigError(f"sampling_rate must be positive, got {self.sampling_rate}")
+        for name in ("gap", "crossfade", "level_range"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.gap and self.crossfade:
+            raise ConfigError(f"gap ({self.gap} s) and crossfade ({self.crossfade} s) exclude each other")
+        if self.slot < 2 * MIN_SECONDS:
+            raise ConfigError(
+                f"a window of {self.window} s with a gap of {self.gap} s leaves {self.slot:.2f} s for each sound "
+                f"({2 * MIN_SECONDS} s needed): the model's window is shorter than the pair; shorten the gap"
+            )
+
+    @classmethod
+    def of_extractor(cls, extractor: ClapFeatureExtractor, **options: float) -> "RenderSettings":
+        """At the rate and in the window of the model that `extractor` feeds; `options` are the other fields."""
+        window = extractor.nb_max_samples / extractor.sampling_rate
+        return cls(sampling_rate=extractor.sampling_rate, window=window, **options)
+
+    @property
+    def slot(self) -> float:
+        """Longest part of one clip, in seconds: two slots and the gap fill the window."""
+        return (self.window - self.gap) / 2
+
+    @property
+    def samples(self) -> int:
+        return round(self.window * self.sampling_rate)
+
+
+class Renderer:
+    """Turns rows of a manifest into audio: `renderer.views(clip_a, clip_b, seed, index)` -> {view: (samples,)}."""
+
+    def __init__(self, clips: ClipTable, settings: RenderSettings) -> None:
+        self.clips = clips
+        self.settings = settings
+
+    def views(
+        self, clip_a: str, clip_b: str, seed: int, index: int, names: Sequence[str] = RENDERED_VIEWS
+    ) -> dict[str, Waveform]:
+        """Every view has the same total duration, place in the window and RMS; "reversed" swaps the clips.
+
+        "single" (clip `a` alone) and "overlay" loop their clips to the length of the sequence: otherwise half the
+        duration, or 3 dB more level, would tell the relation without listening.
+        """
+        s = self.settings
+        rng = np.random.default_rng([seed, index, _RENDER])
+        levels = s.level + rng.uniform(-s.level_range, s.level_range, 2)
+        positions, start = rng.uniform(size=2), rng.uniform()
+        a, b = (
+            self._event(clip, level, position)
+            for clip, level, position in zip((clip_a, clip_b), levels, positions, strict=True)
+        )
+        gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
+        forward = join(a, b, gap, crossfade)
+        length = len(forward)
+        single = loop_to(a, length, s.sampling_rate)
+        composed = {
+            "single": single,
+            "forward": forward,
+            "reversed": join(b, a, gap, crossfade),
+            # As the forward view, it begins with the beginning of `a` and ends with the end of `b` (looped from there
+            # backwards): a pause or a cut-off sound at its end would betray it.
+            "overlay": single + loop_to(b[::-1], length, s.sampling_rate)[::-1],
+        }
+        gains = {name: np.float32(level_gain(view, s.level)) for name, view in composed.items()}
+        # One limit for all views, whichever are asked for: a limiter on one view alone would betray it by its level.
+        peaks = [gains[name] * max(view.max(), -view.min()) for name, view in composed.items()]
+        limit = np.float32(min(1.0, 0.99 / max(map(float, peaks))))
+        sounds = {name: pad_to_window(composed[name], s.samples, start) for name in names}
+        for name, sound in sounds.items():
+            sound *= gains[name]
+            if limit < 1:
+                sound *= limit
+        return sounds
+
+    def sounds(self, clip_a: str, clip_b: str, seed: int, index: int, names: Sequence[str]) -> dict[str, Waveform]:
+        """As `views`, and besides "clip" and "tiled": clip `a` as it is, padded or repeated (see `clip`)."""
+        composed = [name for name in names if name not in ("clip", "tiled")]
+        sounds = self.views(clip_a, clip_b, seed, index, composed) if composed else {}
+        return sounds | {name: self.clip(clip_a, tiled=name == "tiled") for name in names if name not in composed}
+
+    def clip(self, clip_id: str, *, tiled: bool = False) -> Waveform:
+        """One clip as it is, neither trimmed nor levelled, from the window's start; padded with silence, or repeated
+        whole as often as it fits (`padding="repeatpad"`). What is longer than the window is cut off."""
+        samples = self.settings.samples
+        clip = self.clips.waveform(clip_id, self.settings.sampling_rate, trim=False)[:samples]
+        if tiled:
+            clip = np.tile(clip, samples // len(clip))
+        return np.pad(clip, (0, samples - len(clip)))
+
+    def recordings_id(self, groups: Iterable[tuple[str, str, int, int]], *names: str) -> str:
+        """Hash of all that the views `names` of these groups (clip_a, clip_b, seed, index) depend on, the clips' own
+        samples included."""
+        groups = list(groups)
+        content = {clip: self.clips.content(clip) for group in groups for clip in group[:2]}
+        return digest(groups, content, asdict(self.settings), names, code_id(waveform, sys.modules[__name__]))
+
+    def _event(self, clip_id: str, level: float, position: float) -> Waveform:
+        s = self.settings
+        clip = self.clips.waveform(clip_id, s.sampling_rate)
+        part = sounding(crop(clip, int(s.slot * s.sampling_rate), position), s.sampling_rate)
+        return level_to(fade_ends(part, s.sampling_rate), level)
+
+
+def render_row(renderer: Renderer, row: Mapping[str, Any], views: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The views of a manifest row as `{"array": (samples,) float32, "sampling_rate": Hz}`."""
+    sources = {view: row["double_view"] if view == "double" else view for view in views}
+    rendered = renderer.views(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], sorted(set(sources.values())))
+    rate = renderer.settings.sampling_rate
+    return {view: {"array": rendered[name], "sampling_rate": rate} for view, name in sources.items()}

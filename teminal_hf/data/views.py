@@ -1,0 +1,7 @@
+"""The views of a group: what is heard, and under which names."""
+
+RENDERED_VIEWS = ("single", "forward", "reversed", "overlay")
+STAGE_A_VIEWS = ("single", "double")  # a double is one of stage B's views
+STAGE_B_VIEWS = ("forward", "reversed", "overlay")
+PAIR = "pair"  # a user's own recording and caption beside a group
+STAGE_VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS)}

@@ -1,0 +1,90 @@
+"""Embeddings of recordings and captions, by the whole of a model."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import ClapModel, ClapProcessor
+
+from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.models.split import (
+    SplitPoint,
+    audio_prefix,
+    audio_suffix,
+    recordings_at_once,
+    text_prefix,
+    text_suffix,
+    unwrap_clap,
+)
+from teminal_hf.models.tokenizer import tokenize
+
+logger = logging.getLogger(__name__)
+
+WHOLE = SplitPoint(0, 0)
+COLLAPSED = 0.98  # mean cosine between captions of different classes; laion/larger_clap_music's is 1.00
+CAPTIONS = 128  # at a time
+
+
+@torch.inference_mode()
+def embed_audio(model: nn.Module, processor: ClapProcessor, waveforms: Sequence[Waveform]) -> Tensor:
+    """Recordings, mono at the processor's rate and no longer than its window -> L2-normalised `audio_embeds` (n, D) on
+    the CPU. What is shorter is followed by silence, never repeated.
+
+    Raises:
+        ValueError: a recording longer than the window.
+    """
+    clap, log_mel = unwrap_clap(model), LogMel.from_extractor(processor.feature_extractor)
+    batch = recordings_at_once(clap.device)
+    chunks = (waveforms[start : start + batch] for start in range(0, len(waveforms), batch))
+    features = (torch.cat([log_mel(torch.from_numpy(waveform)[None]) for waveform in chunk]) for chunk in chunks)
+    return torch.cat([embed_features(clap, chunk) for chunk in features])
+
+
+@torch.inference_mode()
+def embed_features(clap: ClapModel, input_features: Tensor) -> Tensor:
+    """Log-mel (n, 1, frames, mels) -> L2-normalised `audio_embeds` (n, D) on the CPU."""
+    chunks = input_features.to(clap.device).split(recordings_at_once(clap.device))
+    return torch.cat([audio_suffix(clap, WHOLE, audio_prefix(clap, WHOLE, chunk)).cpu() for chunk in chunks])
+
+
+@torch.inference_mode()
+def embed_text(model: nn.Module, processor: ClapProcessor, captions: Sequence[str]) -> Tensor:
+    """Captions -> L2-normalised `text_embeds` (n, D) on the CPU."""
+    clap = unwrap_clap(model)
+    chunks = []
+    # Captions of like length share a batch: less padding. The order is restored below.
+    order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
+    for start in range(0, len(order), CAPTIONS):
+        batch = [captions[i] for i in order[start : start + CAPTIONS]]
+        tokens = tokenize(processor, batch).to(clap.device)
+        hidden = text_prefix(clap, WHOLE, tokens["input_ids"], tokens["attention_mask"])
+        chunks.append(text_suffix(clap, WHOLE, hidden, tokens["attention_mask"]).cpu())
+    embeds = torch.cat(chunks)
+    restored = torch.empty_like(embeds)
+    restored[order] = embeds
+    return restored
+
+
+def check_text_tower(model: nn.Module, processor: ClapProcessor) -> None:
+    """Warn of a text tower that has collapsed, before anything is trained."""
+    warn_if_collapsed(embed_text(model, processor, ["rain", "a dog barks", "church bells", "an engine", "laughing"]))
+
+
+def warn_if_collapsed(text_embeds: Tensor) -> None:
+    """Warn where different captions get nearly one embedding (n, D): such a checkpoint cannot be asked anything."""
+    if len(text_embeds) > 1 and (mean := collapse_similarity(text_embeds)) > COLLAPSED:
+        logger.warning(
+            "the text tower gives different captions nearly the same embedding (mean cosine %.3f): it has collapsed, "
+            "as laion/larger_clap_music's has (embeddings-benchmark/mteb#5069); use another checkpoint",
+            mean,
+        )
+
+
+@torch.no_grad()
+def collapse_similarity(text_embeds: Tensor) -> float:
+    """Mean cosine similarity between different captions' embeddings (n, D), in [-1, 1]; near 1 in a collapsed tower."""
+    similarity = text_embeds @ text_embeds.T
+    n = len(similarity)
+    return float((similarity.sum() - similarity.diagonal().sum()) / (n * (n - 1)))

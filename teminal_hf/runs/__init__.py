@@ -1,0 +1,1 @@
+"""A run: its arguments, data, folder, record and card."""

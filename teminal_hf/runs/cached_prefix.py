@@ -1,0 +1,45 @@
+"""The data of a run read through the cache of frozen prefixes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.models.frozen_prefix import announce
+from teminal_hf.runs.arguments import Config
+from teminal_hf.runs.training_data import TrainingData
+from teminal_hf.training.cached_groups import CachedGroups
+from teminal_hf.training.data_collator import GroupCollator
+
+
+def through_prefix(
+    config: Config,
+    model: nn.Module,
+    collator: GroupCollator,
+    data: TrainingData,
+    evaluators: Sequence[ZsteEvaluator | None],
+) -> tuple[CachedGroups, CachedGroups | None]:
+    """Training and validation rows with what the frozen layers say of them, computed where it is missing. The room that
+    the whole run needs on disk, its evaluations included, is asked for first."""
+    args, split_point = config.training, config.run.policy().split_point
+    model.to(args.device)
+    with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
+        train, validation = (
+            None if rows is None else CachedGroups(model, split_point, rows, collator, dtype=config.run.cache_dtype)
+            for rows in (data.train, data.validation)
+        )
+        stores = [store for cached in (train, validation) if cached is not None for store in cached.stores]
+        with torch.autocast(args.device.type, enabled=False):
+            stores += [
+                store
+                for evaluator in evaluators
+                if evaluator is not None
+                for store in evaluator.stores(model, split_point)
+            ]
+        announce(*stores)
+        for cached in (train, validation):
+            if cached is not None:
+                cached.fill(args.dataloader_num_workers)
+    assert train is not None
+    return train, validation

@@ -1,0 +1,61 @@
+"""The figures of a finished run: its base and its result on the same items."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import ClapProcessor
+
+from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.evaluation.report import compare_reports, format_table, plot, to_json
+from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.split import SplitPoint
+from teminal_hf.runs.arguments import Config
+from teminal_hf.runs.training_data import TrainingData
+from teminal_hf.storage.atomic import write_json
+
+FIGURES, PICTURE = "zste.json", "zste.png"
+
+
+def evaluators(
+    config: Config, data: TrainingData, processor: ClapProcessor
+) -> tuple[ZsteEvaluator | None, ZsteEvaluator | None]:
+    """ZSTE during training, on the validation clips, and at the end, on the test clips; None where there are none."""
+    run = config.run
+    asked = (
+        (data.validation_clips, run.eval_groups, run.eval_tasks),
+        (data.test_clips, run.report_groups, run.report_tasks),
+    )
+    made = [
+        None
+        if clips is None
+        else ZsteEvaluator(
+            clips,
+            processor,
+            n_groups=None if n_groups is None else min(n_groups, len(clips)),
+            seed=run.report_seed,
+            tasks=tasks,
+            settings=data.settings,
+        )
+        for clips, n_groups, tasks in asked
+    ]
+    return made[0], made[1]
+
+
+def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) -> Callable[..., Any] | None:
+    """What the trainer calls at every evaluation: a model -> {task: accuracy}; None without an evaluator."""
+    return None if evaluator is None else lambda model: evaluator(model, split_point).figures()
+
+
+def report(config: Config, base_name: str, model: nn.Module, evaluator: ZsteEvaluator, folder: Path) -> None:
+    """ZSTE of the base and of the result: printed, `zste.json`, `zste.png`."""
+    base, _ = load_clap(base_name)
+    # Both have one prefix: it is computed once.
+    before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in (base, model))
+    rows = compare_reports(before, [after])
+    write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows})
+    stage, folds = config.stage.replace("_", " "), sorted(set(evaluator.clips.folds))
+    plot(rows, folder / PICTURE, f"ZSTE before and after {stage}, fold {', '.join(map(str, folds))}")
+    print(f"\nZSTE, %, {base_name} before and after {stage} ({folder}), 95 % intervals\n")
+    print(format_table(rows))

@@ -1,0 +1,57 @@
+"""Files and folders that exist whole or not at all."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from teminal_hf.errors import TakenError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The path of a draft that takes its name `path` once the block has ended well and it is on the disk, and is
+    removed if it has not: a reader never meets half a file, whenever the writer dies, and two writers of the same, on
+    one machine or on two, do no harm."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: a reader never meets half a file."""
+    with written_whole(path) as draft:
+        draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def check_free(folder: Path, advice: str = "name another one") -> None:
+    """Raise a FileExistsError, which ends with `advice`, unless `folder` can be written: not there, or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TakenError(f"{folder} is there already and not an empty folder; {advice}")
+
+
+@contextmanager
+def folder_written_whole(folder: Path, advice: str = "name another one") -> Iterator[Path]:
+    """A folder beside `folder`, which must be free, that takes its name once the block has ended well, and goes if it
+    has not."""
+    check_free(folder, advice)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.draft")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    finally:
+        if folder.exists():
+            folder.rmdir()  # it is empty
+    draft.rename(folder)

@@ -1,0 +1,71 @@
+"""What a training says of itself: what is trained, on how much, and how long it will take."""
+
+import itertools
+import logging
+import statistics
+import time
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import has_length
+
+from teminal_hf.models.stages import Trainable
+from teminal_hf.training.config import TeminalConfig
+
+logger = logging.getLogger(__name__)
+
+WARM_UP, MEASURED = 3, 10  # steps that are slower than the rest, and those whose median is announced
+
+
+class EstimateCallback(TrainerCallback):
+    """Says in one line what is trained before the first step, and in another, once the first steps have warmed up
+    caches, threads and the loader, how long the rest will take."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._ends = []
+        if state.is_world_process_zero:
+            logger.warning(describe(args, state, kwargs["model"], kwargs["train_dataloader"]))
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if len(self._ends) > WARM_UP + MEASURED or not state.is_world_process_zero:
+            return
+        self._ends.append(time.perf_counter())
+        left = state.max_steps - state.global_step
+        if len(self._ends) == WARM_UP + MEASURED + 1 and left > 0:
+            ends = self._ends[WARM_UP:]
+            seconds = statistics.median(end - start for start, end in itertools.pairwise(ends))
+            logger.warning(
+                "%.2f s a step, %s for the %d left, %.1f GiB",
+                seconds,
+                duration(seconds * left),
+                left,
+                memory_gib(args.device),
+            )
+
+
+def describe(args: TeminalConfig, state: TrainerState, model: nn.Module, loader: Any) -> str:
+    """One line: what is trained, on how much."""
+    groups = str(len(loader.dataset)) if has_length(loader.dataset) else "a stream of"
+    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    return f"training {Trainable.of(model)} on {groups} groups, {batch} a step, {state.max_steps} steps"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def memory_gib(device: torch.device) -> float:
+    """Memory in use: the device's peak on CUDA, otherwise the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return psutil.Process().memory_info().rss / 2**30
