@@ -51,8 +51,8 @@ class LogMel(nn.Module):
         # at 30 times full scale; with float64, 1e-5 dB on all of them.
         self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
         # Of the spectrum, only what some filter hears (up to 14 kHz of 24, for laion's extractor).
-        heard = filters.any(dim=1).nonzero().flatten().tolist()
-        self._audible = slice(heard[0], heard[-1] + 1)
+        audible = filters.any(dim=1).nonzero().flatten().tolist()
+        self._audible = slice(audible[0], audible[-1] + 1)
         self.register_buffer("filters", filters[self._audible].to(torch.float64), persistent=False)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Waveforms in, waveforms out: decode, trim, level, cut, join, overlay.
+"""Operations on waveforms: decode, trim, level, crop, join, loop, pad.
 
 Every waveform is a mono `float32` array of shape `(samples,)`. Nothing here draws random numbers: positions and
 levels are arguments, so that whoever composes owns the seed.
@@ -116,8 +116,8 @@ def crop(waveform: Waveform, samples: int, position: float) -> Waveform:
     if len(waveform) <= samples:
         return waveform
     left, entered = (np.square(part, dtype=np.float64) for part in (waveform[:-samples], waveform[samples:]))
-    heard = energy(waveform[:samples]) + np.concatenate([[0.0], np.cumsum(entered - left)])  # from each place on
-    starts = np.flatnonzero(heard >= 0.499 * samples * energy(waveform) / len(waveform))
+    energies = energy(waveform[:samples]) + np.concatenate([[0.0], np.cumsum(entered - left)])  # from each place on
+    starts = np.flatnonzero(energies >= 0.499 * samples * energy(waveform) / len(waveform))
     start = starts[round(position * (len(starts) - 1))]
     return waveform[start : start + samples]
 

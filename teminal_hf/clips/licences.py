@@ -1,4 +1,4 @@
-"""Whose clips they are, and under which licence."""
+"""Owners and licences of clips, by their ids."""
 
 import re
 from collections.abc import Iterable

@@ -26,10 +26,8 @@ def door() -> Iterator[None]:
         if os.environ.get("TEMINAL_DEBUG") == "1":
             raise
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.filename is None or os.environ.get("TEMINAL_DEBUG") == "1":
-            raise
-        sys.exit(f"error: {error.filename}: {error.strerror}")  # the system's word on a file that was named
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None and os.environ.get("TEMINAL_DEBUG") != "1":
+            sys.exit(f"error: {error.filename}: {error.strerror}")  # the system's word on a file that was named
         error.add_note(f"\nThis is a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}")
         raise

@@ -1,7 +1,7 @@
-"""`load_dataset("teminal/esc50-temporal", "stage_b")`: temporal pairs as a `datasets` data set.
+"""The builder of `load_dataset("teminal/esc50-temporal", "stage_b")`: temporal pairs as a `datasets` data set.
 
 Only the manifest is on disk; indexing, or streaming, renders the sound. Loading scripts are gone from `datasets` 4, so
-the builder is found through the hook of `hooks.py`.
+the builder is found through `teminal_hf.register`.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is said about a sound: connectives, paraphrases, reversal, and when two captions mean the same.
+"""Captions: connectives, paraphrases, and the meanings by which two of them are equal.
 
 Equality of captions is decided by meaning, not by words: "X before Y" = "Y after X", "X while Y" = "Y while X".
 """

@@ -1,5 +1,4 @@
-"""From the rows of a manifest to sound: `render` for manifests from anywhere, and what the in-package builder shares
-with it."""
+"""The sound of manifests: `render` for those from anywhere, and what the in-package builder shares with it."""
 
 from collections.abc import Collection, Iterable
 from functools import partial

@@ -1,4 +1,4 @@
-"""A user's own audio-caption pairs beside the groups of stage B."""
+"""Groups of stage B with a user's own audio-caption pairs beside them."""
 
 import logging
 import re

@@ -58,7 +58,7 @@ def write_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = Fals
             _check_clips(options.get("data_dir"))
         rows: Rows = {}
         for stage in STAGES:
-            builder = load_dataset_builder(DATASET, stage, **options)  # this package's own, see hooks.py
+            builder = load_dataset_builder(DATASET, stage, **options)  # this package's own, see integrations/load_by_name.py
             builder.download_and_prepare()
             splits = builder.as_dataset()
             rows[stage] = {split: _write(manifest, draft / stage, split) for split, manifest in splits.items()}
@@ -163,8 +163,8 @@ def _clip(row: Mapping[str, str], columns: Sequence[str], root: Path) -> dict[st
 
 def _card(folder: Path, repo_id: str, config: TemporalConfig, rows: Rows) -> str:
     kind = kind_of_clips(config.clips.ids)
-    place = str(config.data_dir or config.source or "")
-    source = public_name(place)
+    name = str(config.data_dir or config.source or "")
+    source = public_name(name)
     total = sum(sum(splits.values()) for splits in rows.values())
     # Manifests of somebody's own clips: what they are under is for their publisher to say.
     licence = {"esc50": "cc-by-nc-3.0" if CLIPS in rows else "apache-2.0", "soundbank": "apache-2.0", "own": None}
@@ -183,7 +183,7 @@ def _card(folder: Path, repo_id: str, config: TemporalConfig, rows: Rows) -> str
         repo_id=repo_id,
         kind=kind,
         source=source,
-        is_local=is_local(place),
+        is_local=is_local(name),
         rows=rows,
         folds={split: sorted(folds) for split, folds in config.folds.items()},
         n_clips=len(config.clips),

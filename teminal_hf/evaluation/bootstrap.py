@@ -1,4 +1,4 @@
-"""How sure a result is: the Wilson interval of one accuracy, the paired bootstrap of a difference of two."""
+"""Intervals: Wilson's of one accuracy, the paired bootstrap's of a difference of two."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any

@@ -66,7 +66,7 @@ def _query_file(number: int, view: str) -> str:
 
 
 # file -> number of the query, view
-_QUERY_FILES = {_query_file(*heard): heard for views in VIEWS.values() for heard in enumerate(views, 1)}
+_QUERY_FILES = {_query_file(*query): query for views in VIEWS.values() for query in enumerate(views, 1)}
 
 
 def export_source(
@@ -126,18 +126,18 @@ def export(
     """
     folder = Path(folder).resolve()
     items = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=_TASKS)
-    asked: dict[int, dict[str, Item]] = {}
+    groups: dict[int, dict[str, Item]] = {}
     for item in items:
-        asked.setdefault(item.group_id, {})[item.task] = item
+        groups.setdefault(item.group_id, {})[item.task] = item
     with folder_written_whole(folder) as draft:
         settings = RenderSettings(sampling_rate, float(SECONDS))
         _write_audio(draft, clips, [item for item in items if item.task == "1"], settings, seed)
         for subset in VIEWS:
-            _write_questions(draft, subset, asked)
+            _write_questions(draft, subset, groups)
         _write_rows(draft / _LABELS_FILE, _LABELS, [{"labels": p} for p in _prompts(clips)])
         for notice in notices:
             shutil.copyfile(notice, draft / notice.name)
-        facts = {"sampling_rate": sampling_rate, "groups": len(asked), "classes": len(clips.classes), "seed": seed}
+        facts = {"sampling_rate": sampling_rate, "groups": len(groups), "classes": len(clips.classes), "seed": seed}
         card = _card(draft, source, licence, notices, facts | {"folds": sorted(set(clips.folds))})
         (draft / "README.md").write_text(card, encoding="utf-8")
 
@@ -190,11 +190,11 @@ def _query_id(group_id: int, number: int) -> str:
     return f"{group_id:05d}_q{number}"  # mteb takes what is before "_" for the pair
 
 
-def _write_questions(draft: Path, subset: str, asked: Mapping[int, Mapping[str, Item]]) -> None:
+def _write_questions(draft: Path, subset: str, groups: Mapping[int, Mapping[str, Item]]) -> None:
     """Captions, which of them each query is offered, in shuffled order, and which is right."""
     questions = {
         _query_id(group_id, number): question
-        for group_id, group in asked.items()
+        for group_id, group in groups.items()
         for number, question in enumerate(_questions(subset, group), 1)
     }
     captions = sorted({caption for candidates, _ in questions.values() for caption in candidates})
@@ -267,7 +267,7 @@ def _configs(revision: str) -> list[dict[str, Any]]:
     """
     files = {"1": [_CLIPS_FILE], "1-labels": [_LABELS_FILE]}
     for subset, views in VIEWS.items():
-        files[f"{subset}-queries"] = [_query_file(*heard) for heard in enumerate(views, 1)]
+        files[f"{subset}-queries"] = [_query_file(*query) for query in enumerate(views, 1)]
         files |= {f"{subset}-{part}": [f"{part}/{subset}.parquet"] for part in ("corpus", "qrels", "top_ranked")}
     about = {"description": f"revision {revision}"}
     return [

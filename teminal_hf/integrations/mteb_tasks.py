@@ -1,4 +1,4 @@
-"""What `teminal data export-mteb` wrote, as tasks of `mteb`, and a `ClapModel` as a model for it.
+"""Tasks of `mteb` from what `teminal data export-mteb` wrote, and a `ClapModel` as a model for it.
 
     import mteb
     result = mteb.evaluate(mteb_model(*load_clap("clap-mini")), tasks(folder))
@@ -124,13 +124,13 @@ def tasks(folder: str | Path) -> list[AbsTask]:
 
 def _task(subset: str, folder: Path, facts: Mapping[str, Any]) -> AbsTask:
     revision, is_single, licence = facts["zste"]["revision"], subset == "1", facts["license"]
-    place: Any = {"path": str(folder), "revision": revision}
+    location: Any = {"path": str(folder), "revision": revision}
     name = f"ZSTE{subset}-{revision[:8]}"
     metadata = TaskMetadata(
         name=name,
         description=f"ZSTE (zero-shot temporal evaluation) task {subset}. {_ABOUT[subset]} Recordings of {SECONDS} s.",
         reference="https://arxiv.org/abs/2408.09269",
-        dataset=place | {"name": "1"} if is_single else place,
+        dataset=location | {"name": "1"} if is_single else location,
         type="AudioZeroshotClassification" if is_single else "Any2AnyReranking",
         category="a2t",
         modalities=["audio", "text"],

@@ -1,5 +1,5 @@
-"""What is computed once and kept between runs: decoded clips and frozen prefixes, in `$TEMINAL_CACHE`, by default the
-folder `teminal_hf` in `$HF_HOME`.
+"""The cache of what is computed once: decoded clips and frozen prefixes, in `$TEMINAL_CACHE`, by default the folder
+`teminal_hf` in `$HF_HOME`.
 
 An *entry* is a folder `<kind>/<key>`. Its key is a hash of everything that its content depends on: nothing is ever
 updated, and an entry whose inputs have changed is not found.

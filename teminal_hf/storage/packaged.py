@@ -1,4 +1,4 @@
-"""Where the folders lie that are beside the package in a checkout and inside it once installed."""
+"""Folders that lie beside the package in a checkout and inside it once installed."""
 
 from pathlib import Path
 

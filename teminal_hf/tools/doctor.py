@@ -1,4 +1,4 @@
-"""Is a checkpoint fit to hear order, and are your sounds fit for it? What `teminal doctor` says.
+"""Findings of `teminal doctor`: is a checkpoint fit to hear order, and are your sounds fit for it?
 
 The processor is read as it is stored, before `load_clap` mends it: that is what a user of plain transformers meets.
 """
@@ -55,10 +55,10 @@ def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding
 
 
 def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
-    place = checkpoint_path(name)
+    path = checkpoint_path(name)
     try:
-        with saying_what_to_fetch(str(place), f"hf download {name}"):
-            config = AutoConfig.from_pretrained(place)
+        with saying_what_to_fetch(str(path), f"hf download {name}"):
+            config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         yield Finding("problem", f"{name} cannot be read: {_first_line(error)}", "name a checkpoint folder or a Hub id")
         return
@@ -68,8 +68,8 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
         return
     fused = bool(config.audio_config.enable_fusion)
     yield _fusion(fused)
-    processor = yield from _processor(place, name)
-    model = yield from _weights(place, name)
+    processor = yield from _processor(path, name)
+    model = yield from _weights(path, name)
     if processor is not None:
         for sound in sounds:
             yield _sound(processor, sound)
@@ -78,8 +78,8 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
             yield from _answers(name, model, processor)
 
 
-def _is_not_here(place: str | Path) -> bool:
-    return is_offline_mode() and not Path(place).exists()
+def _is_not_here(path: str | Path) -> bool:
+    return is_offline_mode() and not Path(path).exists()
 
 
 def _first_line(error: Exception) -> str:
@@ -96,12 +96,12 @@ def _fusion(fused: bool) -> Finding:
     return Finding("problem", what, _UNFUSED)
 
 
-def _processor(place: str | Path, name: str) -> Generator[Finding, None, ClapProcessor | None]:
+def _processor(path: str | Path, name: str) -> Generator[Finding, None, ClapProcessor | None]:
     """What the stored processor does to audio; returns it, or None where there is none."""
     try:
-        processor = ClapProcessor.from_pretrained(place)
+        processor = ClapProcessor.from_pretrained(path)
     except (OSError, ValueError) as error:
-        if _is_not_here(place):
+        if _is_not_here(path):
             yield Finding("problem", f"the processor of {name} is not on this machine", _FETCH.format(name))
             return None
         what = f"the processor (extractor and tokenizer) cannot be read: {_first_line(error)}"
@@ -182,12 +182,12 @@ def _spoilt(extractor: ClapFeatureExtractor, length: int, window: int) -> str:
     return ""
 
 
-def _weights(place: str | Path, name: str) -> Generator[Finding, None, ClapModel | None]:
+def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel | None]:
     """Are the weights there, as safetensors, all of them and finite? Returns the model where it can be asked."""
     try:
-        loaded: Any = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32", output_loading_info=True)
+        loaded: Any = ClapModel.from_pretrained(path, use_safetensors=True, dtype="float32", output_loading_info=True)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        if _is_not_here(place):
+        if _is_not_here(path):
             yield Finding("problem", f"the weights of {name} are not on this machine", _FETCH.format(name))
             return None
         what = f"no weights that can be read from safetensors: {_first_line(error)}"

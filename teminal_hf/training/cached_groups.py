@@ -58,16 +58,16 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         self._prefix = prefix = FrozenPrefix(unwrap_clap(model), split_point, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
         self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
-        said = collator.captions(manifest)
-        captions = list(dict.fromkeys(caption for views in said.values() for view in views for caption in view))
+        wordings = collator.captions(manifest)
+        captions = list(dict.fromkeys(caption for views in wordings.values() for view in views for caption in view))
         number = {caption: i for i, caption in enumerate(captions)}
         self._words = {
             which: torch.tensor([[number[caption] for caption in view] for view in views]).T
-            for which, views in said.items()
+            for which, views in wordings.items()
         }
         self._hidden, self._ids_and_mask = prefix.captions(captions)
-        heard = digest(groups.recordings_id, list(collator.views), code_id(data_collator))
-        self._tokens = prefix.recordings(len(manifest), n_views, heard)
+        recordings_id = digest(groups.recordings_id, list(collator.views), code_id(data_collator))
+        self._tokens = prefix.recordings(len(manifest), n_views, recordings_id)
         self.stores = (self._tokens, self._hidden)
 
     def fill(self, num_workers: int = 0) -> "CachedGroups":

@@ -1,4 +1,4 @@
-"""Rows to batches: log-mel features, tokens and meanings of every view, in blocks [view 1; view 2; ...]."""
+"""Batches of rows: log-mel features, tokens and meanings of every view, in blocks [view 1; view 2; ...]."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class GroupCollator:
 
     def captions(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[str]]]:
         """Captions [view][row] of the batch: {"": as drawn, "plain_": in plain wording}."""
-        said = {"": [[row[f"{view}_caption"] for row in rows] for view in self.views]}
+        wordings = {"": [[row[f"{view}_caption"] for row in rows] for view in self.views]}
         if self.plain_wording:
-            said["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]
-        return said
+            wordings["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]
+        return wordings
 
     def meanings(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """(K*N, m) int64; rows with fewer keys than m repeat their own meaning."""

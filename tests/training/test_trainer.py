@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapModel, EarlyStoppingCallback, TrainerCallback
 
-from support.tiny import ALL_VIEWS, STAGE_A, STAGE_B, assert_equal, groups, tiny_clap, trainer, weights
+from support.tiny import ALL_VIEWS, STAGE_A, STAGE_B, assert_equal, config, groups, tiny_clap, trainer, weights
 from teminal_hf.training import estimate
 from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
 
@@ -191,10 +191,35 @@ def test_it_says_what_is_trained_and_then_how_long_the_rest_will_take(
     monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     t = trainer(tmp_path, 10, num_train_epochs=10, max_steps=-1, views=ALL_VIEWS)
     t.train()
-    what, long = (record.getMessage() for record in caplog.records if record.name == estimate.__name__)
+    what, _, long = (record.getMessage() for record in caplog.records if record.name == estimate.__name__)
     assert what == "training 6,723 of 15,336 parameters (43.8%) on 10 groups, 4 a step, 30 steps"
     assert re.fullmatch(r"2\.00 s a step, 18 s for the 9 left, \d+\.\d GiB", long)
     assert all("loss_forward" in row for row in t.state.log_history if "loss" in row)
+
+
+@pytest.mark.parametrize(
+    "options, max_steps, warning",
+    [
+        ({"plain_share": 0.5}, 562, ""),
+        ({"plain_share": 0.35}, 1000, ""),
+        ({"plain_share": 0.35}, 456, '160 of 456 steps say order one way only ("X before Y")'),
+        ({"plain_share": 1.0}, 400, "400 of 400 steps"),
+        ({"plain_share": 0.0}, 5000, "plain_share is 0, so that order is said in several ways in each of the 5000"),
+        ({"views": ["single", "double"]}, 2, ""),
+        ({"views": ["forward"]}, 2, ""),
+    ],
+)
+def test_a_schedule_too_short_for_order_is_said(
+    tmp_path: Path, options: dict[str, Any], max_steps: int, warning: str
+) -> None:
+    message = estimate.too_short(config(tmp_path, **options), max_steps)
+    assert (warning in message) if warning else message == ""
+
+
+def test_the_warning_comes_before_the_first_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(tmp_path, plain_share=0.5).train()
+    messages = [record.getMessage() for record in caplog.records if record.name == estimate.__name__]
+    assert len(messages) == 2 and "probably too short to learn order: 2 of 3 steps" in messages[1]
 
 
 def test_the_steps_that_are_said_are_those_that_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,90 @@
+"""What a person sees when something goes wrong: a message for what they can mend, a traceback for a fault."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from teminal_hf.commands import cli
+from teminal_hf.commands.door import ISSUES, door
+from teminal_hf.errors import ConfigError, TeminalError
+
+RAISING = """
+from teminal_hf.commands.door import door
+from teminal_hf.errors import ConfigError
+with door():
+    raise {error}
+"""
+
+
+def run(error: str, **env: str) -> subprocess.CompletedProcess[str]:
+    code = RAISING.format(error=error)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_what_a_user_can_mend_is_its_message_alone() -> None:
+    done = run("ConfigError('n_groups must be at least 1, got 0')")
+    assert (done.returncode, done.stderr) == (1, "error: n_groups must be at least 1, got 0\n")
+
+
+def test_a_file_that_the_system_refuses_is_named() -> None:
+    done = run("PermissionError(13, 'Permission denied', 'sounds/a.wav')")
+    assert (done.returncode, done.stderr) == (1, "error: sounds/a.wav: Permission denied\n")
+
+
+def test_a_fault_of_ours_is_a_traceback_that_says_where_to_report_it() -> None:
+    for error in ("ValueError('of a library')", "KeyError('x')", "OSError('no file named')"):
+        done = run(error)
+        assert done.returncode == 1 and done.stderr.startswith("Traceback")
+        assert done.stderr.endswith(f"a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}\n")
+
+
+def test_debug_shows_every_traceback() -> None:
+    done = run("ConfigError('n_groups')", TEMINAL_DEBUG="1")
+    assert done.stderr.startswith("Traceback") and done.stderr.endswith("ConfigError: n_groups\n")
+
+
+def test_errors_of_ours_are_those_of_the_language_too() -> None:
+    """Who calls the package may catch what they are used to."""
+    with pytest.raises(ValueError, match="x") as caught:
+        raise ConfigError("x")
+    assert isinstance(caught.value, TeminalError)
+
+
+def test_the_door_leaves_results_alone() -> None:
+    with door():
+        done = True
+    assert done
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_of_the_table_is_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if command != "train":
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([command, "--help"])
+        assert stopped.value.code == 0
+    else:
+        cli.main([command, "--help"])
+    assert f"teminal {command}" in capsys.readouterr().out
+
+
+LIGHT = ("--help", "--version", "cache info", "cache clear --help", "doctor --help", "rank --help", "train --help")
+
+
+@pytest.mark.parametrize("arguments", LIGHT)
+def test_the_front_door_imports_nothing_slow(arguments: str) -> None:
+    code = f"""
+import sys
+from teminal_hf.commands import cli
+try:
+    cli.main({arguments.split()!r})
+except SystemExit as stopped:
+    assert not stopped.code
+slow = {{"numpy", "torch", "transformers", "datasets", "evaluate", "soundfile", "peft"}} & set(sys.modules)
+assert not slow, slow
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
