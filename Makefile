@@ -1,4 +1,4 @@
-# make demo | make test | make lint: each sets up .venv first; safe to run again.
+# make demo | make test | make test-lowest | make lint: each sets up .venv first; safe to run again.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -7,7 +7,7 @@ LAUNCH := $(BIN)/accelerate launch --config_file accelerate_config.yaml
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint
+.PHONY: demo test test-lowest lint
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,18 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The package's own tests, on the lowest versions that it declares; extras, documents and benchmarks are left out.
+LOWEST := .venv-lowest/.installed
+$(LOWEST): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e . \
+		pytest pytest-xdist scipy
+	touch $(LOWEST)
+
+test-lowest: $(LOWEST)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile --ignore tests/test_package.py --ignore tests/test_docs.py \
+		--ignore tests/test_benchmarks.py --ignore tests/test_wheel.py --ignore tests/integrations
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

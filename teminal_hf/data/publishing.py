@@ -58,7 +58,7 @@ def write_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = Fals
             _check_clips(options.get("data_dir"))
         rows: Rows = {}
         for stage in STAGES:
-            builder = load_dataset_builder(DATASET, stage, **options)  # this package's own, see integrations/load_by_name.py
+            builder = load_dataset_builder(DATASET, stage, **options)  # of this package, by `register`
             builder.download_and_prepare()
             splits = builder.as_dataset()
             rows[stage] = {split: _write(manifest, draft / stage, split) for split, manifest in splits.items()}

@@ -58,9 +58,10 @@ def test_training_moves_what_is_trained_and_nothing_else(tmp_path: Path, views: 
         assert {k.removeprefix("loss_") for k in row if k.startswith("loss_")} == parts
 
 
+# peft 0.21 asks transformers 5.23 for a name that it has deprecated; older ones do not.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_lora_moves_adapters_alone(tmp_path: Path) -> None:
-    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # peft 0.21 under transformers 5.23
-        t = trainer(tmp_path, tuning="lora", eval_dataset=groups(4), eval_strategy="steps", eval_steps=3)
+    t = trainer(tmp_path, tuning="lora", eval_dataset=groups(4), eval_strategy="steps", eval_steps=3)
     before = weights(t.model)
     t.train()
     moved = {name for name, value in weights(t.model).items() if not torch.equal(value, before[name])}
