@@ -25,7 +25,7 @@ demo: $(STAMP)
 	echo "table: $$run/stage_b/zste.json, picture: $$run/stage_b/zste.png; try it: $(BIN)/teminal demo --model $$run/stage_b"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGUMENTS)
 
 # The package's own tests, on the lowest versions that it declares; extras, documents and benchmarks are left out.
 LOWEST := .venv-lowest/.installed
@@ -37,7 +37,7 @@ $(LOWEST): pyproject.toml constraints-lowest.txt
 
 test-lowest: $(LOWEST)
 	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile --ignore tests/test_package.py --ignore tests/test_docs.py \
-		--ignore tests/test_benchmarks.py --ignore tests/test_wheel.py --ignore tests/integrations
+		--ignore tests/test_benchmarks.py --ignore tests/test_wheel.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
