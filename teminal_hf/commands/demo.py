@@ -18,6 +18,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     from teminal_hf.tools import page
     from teminal_hf.tools.space import push_space
 
+    port: int | None = arguments.port
+    if port is not None and not 1 <= port <= 65_535:
+        raise ConfigError(f"--port must be between 1 and 65535, got {port}")
     model = arguments.model or str(newest_run())
     base = arguments.base or recorded_base(model)
     if base == model:
@@ -26,4 +29,4 @@ def _demo(arguments: argparse.Namespace) -> None:
         print(push_space(arguments.push, model, base))
     else:
         print(f"base: {base}, post-trained: {model}", flush=True)
-        page.serve(page.build(model, base), arguments.port)
+        page.serve(page.build(model, base), port)

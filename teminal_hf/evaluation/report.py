@@ -1,7 +1,6 @@
-"""Before against after: the ZSTE table of two models on the same items, as text, JSON and a picture."""
+"""Before against after: the ZSTE table of two models on the same items, as text and JSON."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,37 +92,3 @@ def format_table(rows: dict[str, Any], base_name: str = "before", post_name: str
 
 def _interval(bounds: Sequence[float], sign: str = "") -> str:
     return " [{:{s}.1f}, {:{s}.1f}]".format(*(100 * bound for bound in bounds), s=sign)
-
-
-def plot(rows: dict[str, Any], path: str | Path, title: str) -> None:
-    """Bars before and after, with 95 % intervals and the chance level of each task, as a PNG."""
-    from matplotlib.backends.backend_agg import (
-        FigureCanvasAgg,  # slow to import, and only a recipe's end needs it
-    )
-    from matplotlib.figure import Figure
-
-    tasks = [task for task, row in rows.items() if row["chance"] is not None]
-    figure = Figure(figsize=(max(5.0, 1.2 + 0.62 * len(tasks)), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    x = np.arange(len(tasks))
-    for offset, side, colour, label in ((-0.2, "base", "#9aa5b1", "before"), (0.2, "post", "#1f6f8b", "after")):
-        values = np.array([rows[task][f"{side}_accuracy"] for task in tasks])
-        axes.bar(x + offset, 100 * values, 0.38, color=colour, label=label)
-        for i, task in enumerate(tasks):
-            if rows[task][side]:
-                low, high = rows[task][side]["ci95"]
-                axes.plot([i + offset] * 2, [100 * low, 100 * high], color="black", linewidth=1)
-    for i, task in enumerate(tasks):
-        level = 100 * rows[task]["chance"]
-        axes.plot(
-            [i - 0.42, i + 0.42], [level, level], color="#c0392b", linewidth=1.5, label="chance" if not i else None
-        )
-    axes.set_xticks(x, [task.replace("_", "\n") for task in tasks])
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("accuracy, %")
-    axes.set_xlabel("ZSTE task")
-    axes.set_title(title)
-    axes.legend(frameon=False, ncols=3, loc="upper right", fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)

@@ -8,7 +8,8 @@ from torch import nn
 from transformers import ClapProcessor
 
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
-from teminal_hf.evaluation.report import compare_reports, format_table, plot, to_json
+from teminal_hf.evaluation.plotting import bar_chart
+from teminal_hf.evaluation.report import compare_reports, format_table, to_json
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.runs.arguments import Config
@@ -56,6 +57,6 @@ def report(config: Config, base_name: str, model: nn.Module, evaluator: ZsteEval
     rows = compare_reports(before, [after])
     write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows})
     stage, folds = config.stage.replace("_", " "), sorted(set(evaluator.clips.folds))
-    plot(rows, folder / PICTURE, f"ZSTE before and after {stage}, fold {', '.join(map(str, folds))}")
+    bar_chart(rows, folder / PICTURE, f"ZSTE before and after {stage}, fold {', '.join(map(str, folds))}")
     print(f"\nZSTE, %, {base_name} before and after {stage} ({folder}), 95 % intervals\n")
     print(format_table(rows))

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
-from transformers.audio_utils import hertz_to_mel
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform, decode, trim_bounds
@@ -14,7 +12,8 @@ from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import caption, spoken
 from teminal_hf.data.rendering import Renderer, RenderSettings
-from teminal_hf.errors import BadClipError, DataError
+from teminal_hf.errors import BadClipError, DataError, NotFoundError
+from teminal_hf.evaluation.plotting import Spectrogram, spectrogram_picture
 from teminal_hf.evaluation.ranking import Ranking, rank
 from teminal_hf.models.checkpoint import load_clap
 
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 RELATIONS = {"then": "forward", "while": "overlay"}  # what a person chooses -> the view that is composed
 VARIANTS = 12  # clips to choose from, of each class
-MAX_SECONDS = 120
-_TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
+MAX_SECONDS, MAX_MEGABYTES = 120, 50
+FORMATS = "wav, flac, ogg or mp3"  # of all that soundfile reads, what people have
+CONVERSION = "ffmpeg -i FILE FILE.wav"
 
 
 class Listener(NamedTuple):
@@ -78,14 +78,22 @@ def read_sound(path: str | None, sampling_rate: int) -> Waveform:
 
     Raises:
         DataError: no sound, or one that is unreadable, silent, shorter than 50 ms or longer than `MAX_SECONDS`.
+        NotFoundError: the file is deleted by now.
     """
     if path is None:
         raise DataError("there is no sound yet: drop in a file, record one, or compose two clips")
     try:
         waveform = decode(path, sampling_rate)
+    except BadClipError as error:
+        raise DataError(f"the sound {error}; give {FORMATS} (to convert another format: {CONVERSION})") from error
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            "the sound is no longer here (sounds are deleted after an hour); compose it or give it again"
+        ) from error
+    try:
         trim_bounds(waveform, sampling_rate)
     except BadClipError as error:
-        raise DataError(f"the sound {error}; give a wav, flac, ogg or mp3 file with something to hear") from error
+        raise DataError(f"the sound {error}; give one with something to hear") from error
     if len(waveform) > MAX_SECONDS * sampling_rate:
         seconds = len(waveform) / sampling_rate
         raise DataError(f"the sound lasts {seconds:.0f} s; cut it to {MAX_SECONDS} s or less")
@@ -106,7 +114,7 @@ def given_captions(captions: Sequence[str | None]) -> list[str]:
     return typed
 
 
-def compare(listeners: Sequence[Listener], sound: str | None, captions: Sequence[str | None]) -> list[Ranking]:
+def rank_by_each(listeners: Sequence[Listener], sound: str | None, captions: Sequence[str | None]) -> list[Ranking]:
     """The captions as each of `listeners` ranks them for the file `sound`.
 
     Raises:
@@ -120,42 +128,17 @@ def compare(listeners: Sequence[Listener], sound: str | None, captions: Sequence
 
 
 def spectrogram(waveform: Waveform, extractor: ClapFeatureExtractor) -> "Figure":
-    """The log-mel spectrogram (samples,) -> picture, in the bands and frames of the model that `extractor` feeds."""
-    # Slow to import, and of no use to the other subcommands.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """The log-mel spectrogram of (samples,) as a picture, in the bands and frames of the model that `extractor`
+    feeds."""
     log_mel = LogMel.from_extractor(extractor)
     starts = range(0, len(waveform), log_mel.n_samples)
     parts = [
         log_mel(torch.from_numpy(waveform[start : start + log_mel.n_samples])[None])[0, 0, :-1] for start in starts
     ]
     frames = torch.cat(parts)[: 1 + (len(waveform) - 1) // log_mel.hop_length]
-    figure = Figure(figsize=(7.5, 3.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    loudest = float(frames.max())
-    image = axes.imshow(
-        frames.T.numpy(),
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        cmap="magma",
-        vmin=loudest - 70,
-        vmax=loudest,
-        extent=(0, len(frames) * log_mel.hop_length / log_mel.sampling_rate, -0.5, log_mel.n_mels - 0.5),
-    )
-    ticks = [hertz for hertz in _TICKS if extractor.frequency_min < hertz < extractor.frequency_max]
-    axes.set_yticks(mel_bin(ticks, extractor), [f"{hertz / 1000:g}" for hertz in ticks])
-    axes.set_xlabel("time, s")
-    axes.set_ylabel("frequency, kHz (mel scale)")
-    axes.set_title("log-mel spectrogram, as the post-trained model hears it", fontsize="medium", loc="left")
-    figure.colorbar(image, label="dB", pad=0.01)
-    return figure
-
-
-def mel_bin(hertz: Sequence[float], extractor: ClapFeatureExtractor) -> np.ndarray:
-    """At which mel bin, as a real number counted from 0, a filter would be centred on each frequency."""
+    seconds = len(frames) * log_mel.hop_length / log_mel.sampling_rate
+    panel = Spectrogram("spectrogram, as the post-trained model hears it", frames.T.numpy(), seconds)
     edges = (extractor.frequency_min, extractor.frequency_max)
-    low, high, *mels = np.asarray(hertz_to_mel(np.array([*edges, *hertz], float), "slaney"))
-    return (np.array(mels) - low) / (high - low) * (extractor.feature_size + 1) - 1
+    figure = spectrogram_picture([panel], edges, size=(4.8, 3.0))  # small, so that text is legible on a phone
+    figure.set_dpi(200)
+    return figure

@@ -1,8 +1,10 @@
 """The page to try a model on: which of two or three captions do the base and the post-trained model prefer?"""
 
+import logging
 import os
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +12,18 @@ import numpy as np
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.soundbank import CLASSES
 from teminal_hf.data.captions import spoken
-from teminal_hf.errors import MissingExtraError, TakenError
+from teminal_hf.errors import MissingExtraError, TakenError, TeminalError
 from teminal_hf.evaluation.ranking import Ranking
 from teminal_hf.tools.listening import (
+    CONVERSION,
+    FORMATS,
+    MAX_MEGABYTES,
     MAX_SECONDS,
     RELATIONS,
     VARIANTS,
-    compare,
     compose,
     load_listener,
+    rank_by_each,
     read_sound,
     spectrogram,
     suggest,
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "before, after or while?"
+
+_LOGGER = logging.getLogger(__name__)
+_FOLDER = Path(__file__).parent
 
 _INTRO = """# before, after or while?
 CLAP models score how well a caption fits a sound, and most are deaf to order: *dog before rain* and *rain before dog*
@@ -42,35 +50,21 @@ each has its own scale. A lead of a few thousandths is no preference.
 **The two clips** are caricatures of {n} ESC-50 classes, made from formulas, of the fold kept for testing. Both
 ways of composing them have the same length and level, so that neither betrays the relation.
 
-**Long sounds** (over {window:g} s) are heard through evenly spaced windows whose scores are averaged. Files may be
-wav, flac, ogg or mp3, up to {longest} s. What you upload is deleted after an hour."""
+**Long sounds** (over {window:g} s) are heard through evenly spaced windows whose scores are averaged. What you upload
+is deleted after an hour."""
+_LIMITS = f"""A sound of your own may be {FORMATS}, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB. To convert another
+format: `{CONVERSION}`"""
 _WAITING = '<p class="waiting">Nothing compared yet: choose a sound and captions, then press Compare.</p>'
+_PLACEHOLDERS = ("such as: a door closes before footsteps", "such as: footsteps before a door closes", "")
 _EXAMPLES = (
     ("dog", "then", "rain", "dog before rain", "rain before dog", "dog while rain"),
     ("church_bells", "then", "crow", "crow after church bells", "church bells after crow", ""),
     ("helicopter", "while", "cat", "cat before helicopter", "helicopter before cat", "cat while helicopter"),
     ("glass_breaking", "then", "footsteps", "glass breaking then footsteps", "footsteps then glass breaking", ""),
 )
-_CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
-#result .html-container { padding: 0; }
-.verdict { font-size: 1.1em; margin: 0 0 .8em; }
-.models { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .8em; }
-.models section { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .7em .9em; }
-.models h4 { margin: 0; }
-.models code { font-size: .85em; overflow-wrap: anywhere; }
-.models ol { list-style: none; margin: .6em 0 0; padding: 0; }
-.models li { margin: .55em 0 0; }
-.models .said { display: flex; justify-content: space-between; gap: 1em; }
-.models .caption { overflow-wrap: anywhere; }
-.models .cosine { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.models .bar { height: 6px; border-radius: 3px; background: var(--border-color-primary); margin-top: .2em; }
-.models .bar div { height: 100%; border-radius: 3px; background: var(--neutral-400); }
-.models .preferred { font-weight: 600; }
-.models .preferred .bar div { background: var(--color-accent); }
-.models .lead, .windows { font-size: .9em; margin: .7em 0 0; }
-.problem { font-weight: 600; }
-"""
+_SHOW_RESULT = """() => requestAnimationFrame(
+    () => document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"})
+)"""
 
 
 def results_html(names: Sequence[str], rankings: Sequence[Ranking]) -> str:
@@ -86,10 +80,10 @@ def results_html(names: Sequence[str], rankings: Sequence[Ranking]) -> str:
 
 def _section(role: str, name: str, ranking: Ranking) -> str:
     rows = [
-        f'<li{" class=preferred" if place == 0 else ""}><div class="said"><span class="caption">{escape(text)}</span>'
+        f'<li{" class=preferred" if position == 0 else ""}><div class="row"><span class="caption">{escape(text)}</span>'
         f'<span class="cosine">{cosine:+.3f}</span></div>'
         f'<div class="bar"><div style="width: {100 * max(0.0, cosine):.1f}%"></div></div></li>'
-        for place, (text, cosine) in enumerate(ranking.captions)
+        for position, (text, cosine) in enumerate(ranking.captions)
     ]
     lead = ranking.captions[0][1] - ranking.captions[1][1]
     return (
@@ -102,7 +96,8 @@ def build(model: str, base: str) -> "Blocks":
     """The page that compares two checkpoints (folders, Hub ids or "clap-mini").
 
     Raises:
-        ValueError: gradio is not installed, or a checkpoint cannot be used.
+        MissingExtraError: gradio is not installed.
+        CheckpointError: a checkpoint cannot be used.
         OSError: a checkpoint is not there.
     """
     gr = _gradio()
@@ -112,17 +107,24 @@ def build(model: str, base: str) -> "Blocks":
     def composed(first: str, relation: str, second: str, variant: float) -> tuple[Any, str, None]:
         try:
             waveform = compose(first, relation, second, int(variant), extractor)
-        except ValueError as error:
+        except Exception as error:
             return None, _problem(gr, error), None
         return (extractor.sampling_rate, to_int16(waveform)), _WAITING, None
 
     def answered(sound: str | None, *captions: str | None) -> "tuple[str, Figure | None]":
         try:
-            rankings = compare(listeners, sound, captions)
+            rankings = rank_by_each(listeners, sound, captions)
             picture = spectrogram(read_sound(sound, extractor.sampling_rate), extractor)
-        except ValueError as error:
+        except Exception as error:
             return _problem(gr, error), None
         return results_html((base, model), rankings), picture
+
+    def uploaded(sound: str | None) -> tuple[str, None]:
+        try:
+            read_sound(sound, extractor.sampling_rate)
+        except Exception as error:
+            return _problem(gr, error), None
+        return _WAITING, None
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(_INTRO.format(base=base, model=model))
@@ -131,13 +133,15 @@ def build(model: str, base: str) -> "Blocks":
             with gr.Column():
                 clips, variant, compose_button, sound = _sound_inputs(gr)
             with gr.Column():
-                texts, compare_button = _caption_inputs(gr, window=extractor.nb_max_samples / extractor.sampling_rate)
-        gr.Markdown("### 3. What the models prefer")
-        with gr.Row():
-            with gr.Column(min_width=360):
+                texts, compare_button = _caption_inputs(gr)
+                gr.Markdown("### 3. What the models prefer")
                 result = gr.HTML(_WAITING, elem_id="result")
-            with gr.Column(min_width=360):
+        with gr.Row():
+            with gr.Column():
                 picture = gr.Plot(show_label=False, elem_id="spectrogram")
+            with gr.Column(), gr.Accordion("How to read the result", open=False):
+                window = extractor.nb_max_samples / extractor.sampling_rate
+                gr.Markdown(_NOTES.format(n=len(CLASSES), window=window))
         with chips:
             examples = gr.Examples(
                 [list(row) for row in _EXAMPLES],
@@ -149,15 +153,39 @@ def build(model: str, base: str) -> "Blocks":
             )
 
         first, _, second = clips
-        gr.on([first.input, second.input], suggest, [first, second], texts)
+        brought = gr.State(False)  # whether the captions are to be about a sound of the user's
+        gr.on([first.input, second.input], _captions_of_choice, [brought, first, second, *texts], texts)
         composing = {"fn": composed, "inputs": [*clips, variant], "outputs": [sound, result, picture]}
         comparing = {"fn": answered, "inputs": [sound, *texts], "outputs": [result, picture]}
-        compose_button.click(**composing)
-        gr.on([compare_button.click, *(text.submit for text in texts)], **comparing)
-        examples.load_input_event.success(**composing).success(**comparing)
-        # A ranking must not stand beside another sound.
-        gr.on([sound.upload, sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, picture])
+        refilling = {"fn": _captions_of_clips, "inputs": [brought, first, second, *texts], "outputs": [brought, *texts]}
+        compose_button.click(**refilling).success(**composing)
+        chosen = examples.load_input_event.success(lambda: False, None, brought).success(**composing)
+        for event in (
+            gr.on([compare_button.click, *(text.submit for text in texts)], **comparing),
+            chosen.success(**comparing),
+        ):
+            event.then(None, js=_SHOW_RESULT)
+        # Neither a ranking nor the captions of other clips may stand beside a sound of the user's.
+        sound.upload(uploaded, sound, [result, picture])
+        gr.on([sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, picture])
+        gr.on([sound.upload, sound.start_recording], _captions_of_user, [first, second, *texts], [brought, *texts])
     return page
+
+
+def _captions_of_choice(brought: bool, first: str, second: str, *captions: str) -> tuple[str, ...]:
+    """What stands in the boxes once two classes are chosen, not yet composed."""
+    return captions if brought else suggest(first, second)
+
+
+def _captions_of_clips(brought: bool, first: str, second: str, *captions: str) -> tuple[bool, *tuple[str, ...]]:
+    """What stands in the boxes once clips are composed: what was there, unless it was about a sound of the user's."""
+    return False, *(suggest(first, second) if brought else captions)
+
+
+def _captions_of_user(first: str, second: str, *captions: str) -> tuple[bool, *tuple[str, ...]]:
+    """What stands in the boxes beside a sound of the user's: what they typed, not what the page filled in."""
+    filled_in = {*suggest(first, second), *(text for row in _EXAMPLES for text in row[3:])}
+    return True, *("" if text in filled_in else text for text in captions)
 
 
 def _sound_inputs(gr: Any) -> tuple[list[Any], Any, Any, Any]:
@@ -170,6 +198,7 @@ def _sound_inputs(gr: Any) -> tuple[list[Any], Any, Any, Any]:
         second = gr.Dropdown(classes, value="rain", label="Second clip", min_width=110, elem_id="second")
     variant = gr.Slider(1, VARIANTS, 1, step=1, label="Variant", info="Other clips of the two classes")
     button = gr.Button("Compose", elem_id="compose")
+    gr.Markdown(_LIMITS, elem_id="limits")
     sound = gr.Audio(
         sources=["upload", "microphone"],
         type="filepath",
@@ -180,16 +209,13 @@ def _sound_inputs(gr: Any) -> tuple[list[Any], Any, Any, Any]:
     return [first, relation, second], variant, button, sound
 
 
-def _caption_inputs(gr: Any, window: float) -> tuple[list[Any], Any]:
+def _caption_inputs(gr: Any) -> tuple[list[Any], Any]:
     """Three boxes and the button."""
     gr.Markdown("### 2. Two or three captions")
     labels = ("Caption 1", "Caption 2", "Caption 3 (may be empty)")
-    suggested = zip(labels, suggest("dog", "rain"), strict=True)
-    texts = [gr.Textbox(text, label=label, max_length=200) for label, text in suggested]
-    button = gr.Button("Compare", variant="primary", elem_id="compare")
-    with gr.Accordion("How to read the result", open=False):
-        gr.Markdown(_NOTES.format(n=len(CLASSES), window=window, longest=MAX_SECONDS))
-    return texts, button
+    suggested = zip(labels, suggest("dog", "rain"), _PLACEHOLDERS, strict=True)
+    texts = [gr.Textbox(text, label=label, placeholder=hint, max_length=200) for label, text, hint in suggested]
+    return texts, gr.Button("Compare", variant="primary", elem_id="compare")
 
 
 def to_int16(waveform: Waveform) -> np.ndarray:
@@ -204,7 +230,7 @@ def serve(page: Any, port: int | None = None) -> None:
         port: default: the first free one from 7860.
 
     Raises:
-        OSError: the port is taken.
+        TakenError: the port is taken.
     """
     gr = _gradio()
     try:
@@ -213,13 +239,14 @@ def serve(page: Any, port: int | None = None) -> None:
             share=False,
             quiet=True,
             prevent_thread_lock=True,
-            max_file_size="50mb",
+            max_file_size=f"{MAX_MEGABYTES}mb",
             ssr_mode=False,
             footer_links=[],
             theme=gr.themes.Default(
                 primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
             ),
-            css=_CSS,
+            css_paths=_FOLDER / "page.css",
+            js=(_FOLDER / "page.js").read_text(encoding="utf-8"),
         )
     except OSError as error:
         raise TakenError(f"port {port or '7860 to 7959'} is taken; choose another with --port") from error
@@ -227,11 +254,16 @@ def serve(page: Any, port: int | None = None) -> None:
     page.block_thread()
 
 
-def _problem(gr: Any, error: ValueError) -> str:
-    """What a user can mend, in place of a result; and in the corner, should the result be out of sight."""
-    said = str(error)[0].upper() + str(error)[1:]
-    gr.Warning(said)
-    return f'<p class="problem">{escape(said)}.</p>'
+def _problem(gr: Any, error: Exception) -> str:
+    """What a user can mend, or that they cannot, in place of a result; and in the corner, should the result be out of
+    sight."""
+    if isinstance(error, TeminalError):
+        text = str(error)[0].upper() + str(error)[1:]
+    else:
+        _LOGGER.error("a fault of the page", exc_info=error)
+        text = "Something failed here, and not by what you gave; please report it, with what the terminal shows"
+    gr.Warning(text)
+    return f'<p class="problem">{escape(text)}.</p>'
 
 
 def _gradio() -> Any:

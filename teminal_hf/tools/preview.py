@@ -8,16 +8,15 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
-from transformers.audio_utils import hertz_to_mel, mel_filter_bank
+from transformers.audio_utils import mel_filter_bank
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.views import STAGE_VIEWS as VIEWS
+from teminal_hf.evaluation.plotting import MEL_SCALE, Spectrogram, spectrogram_picture
 
 PICTURE = "spectrograms.png"
 _MELS, _HOPS_A_SECOND, _WINDOW_SECONDS = 64, 100, 0.04
-_DYNAMIC_RANGE = 80.0  # dB that are shown
-_TICKS = (500, 1000, 2000, 4000, 8000, 16_000)
 
 
 class Sound(NamedTuple):
@@ -61,7 +60,7 @@ def _sounds(row: dict[str, Any], stage: str) -> tuple[list[Sound], int]:
 def log_mel(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     """(mel bins, frames) in dB, from 0 Hz to half of `rate`, 100 frames a second."""
     n_fft = 2 ** int(np.ceil(np.log2(_WINDOW_SECONDS * rate)))
-    filters = mel_filter_bank(n_fft // 2 + 1, _MELS, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
+    filters = mel_filter_bank(n_fft // 2 + 1, _MELS, 0.0, rate / 2, rate, norm=None, mel_scale=MEL_SCALE)
     transform = LogMel(
         sampling_rate=rate,
         n_samples=len(waveform),
@@ -73,30 +72,11 @@ def log_mel(waveform: Waveform, rate: int) -> NDArray[np.float32]:
 
 
 def plot(sounds: Sequence[Sound], rate: int, title: str, path: Path) -> None:
-    """One panel per sound, all on one scale of time, frequency and level, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only a preview needs it
-    from matplotlib.figure import Figure
-
-    spectrograms = [log_mel(sound.waveform, rate) for sound in sounds]
-    loudest = max(float(spectrogram.max()) for spectrogram in spectrograms)
-    figure = Figure(figsize=(9, 1.1 + 1.7 * len(sounds)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(sounds), 1, sharex=True, squeeze=False)[:, 0]
-    ticks = [hertz for hertz in _TICKS if hertz < rate / 2]
-    for panel, sound, spectrogram in zip(panels, sounds, spectrograms, strict=True):
-        image = panel.imshow(
-            spectrogram - loudest,
-            origin="lower",
-            aspect="auto",
-            extent=(0, len(sound.waveform) / rate, 0, float(hertz_to_mel(rate / 2))),
-            vmin=-_DYNAMIC_RANGE,
-            vmax=0,
-            cmap="magma",
-        )
-        panel.set_title(f"{sound.heading}: “{sound.caption}”", fontsize="medium", loc="left")
-        panel.set_yticks([float(hertz_to_mel(hertz)) for hertz in ticks], [f"{hertz / 1000:g}" for hertz in ticks])
-        panel.set_ylabel("kHz")
-    panels[-1].set_xlabel("time, s")
+    """One panel per sound as a PNG."""
+    panels = [
+        Spectrogram(f"{sound.heading}: “{sound.caption}”", log_mel(sound.waveform, rate), len(sound.waveform) / rate)
+        for sound in sounds
+    ]
+    figure = spectrogram_picture(panels, (0.0, rate / 2), size=(9, 1.1 + 1.7 * len(panels)))
     figure.suptitle(title, fontsize="medium")
-    figure.colorbar(image, ax=list(panels), label="dB relative to the loudest", pad=0.01)
     figure.savefig(path, dpi=110)

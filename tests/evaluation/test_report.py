@@ -6,7 +6,8 @@ import pytest
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
-from teminal_hf.evaluation.report import compare_reports, format_table, plot, to_json
+from teminal_hf.evaluation.plotting import bar_chart
+from teminal_hf.evaluation.report import compare_reports, format_table, to_json
 from teminal_hf.evaluation.zste import TASKS, item_correct, score
 
 
@@ -65,7 +66,7 @@ def test_other_items_are_refused() -> None:
 
 def test_picture_is_written(tmp_path) -> None:
     path = tmp_path / "zste.png"
-    plot(compare_reports(to_json(_report(0.0, 0)), [to_json(_report(2.0, 1))]), path, "a title")
+    bar_chart(compare_reports(to_json(_report(0.0, 0)), [to_json(_report(2.0, 1))]), path, "a title")
     assert path.read_bytes()[:4] == b"\x89PNG"
     assert path.stat().st_size < 300_000
 

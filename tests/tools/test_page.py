@@ -24,12 +24,12 @@ from support.paths import ROOT
 from teminal_hf.audio.waveform import rms
 from teminal_hf.clips.soundbank import synthesise
 from teminal_hf.commands import cli
-from teminal_hf.errors import MissingExtraError
+from teminal_hf.errors import DataError, MissingExtraError, NotFoundError
 from teminal_hf.evaluation.ranking import Ranking, rank
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap
 from teminal_hf.tools import page as demo
 from teminal_hf.tools import space as command
-from teminal_hf.tools.listening import Listener, compare, compose, load_listener, spectrogram, suggest
+from teminal_hf.tools.listening import Listener, compose, load_listener, rank_by_each, spectrogram, suggest
 
 CAPTIONS = ("dog before rain", "rain before dog", "dog while rain")
 
@@ -86,7 +86,7 @@ def test_then_is_one_clip_after_the_other_and_while_is_both_at_once(listeners: S
 
 def test_both_models_are_asked_the_same(listeners: Sequence[Listener], wav: Any) -> None:
     composed = compose("dog", "then", "rain", 1, listeners[1].extractor)
-    base, post = compare(listeners, wav(composed), CAPTIONS)
+    base, post = rank_by_each(listeners, wav(composed), CAPTIONS)
     truth = rank(*load_clap(CLAP_MINI), composed, CAPTIONS)
     assert [text for text, _ in base.captions] == [text for text, _ in truth.captions]
     cosines = dict(truth.captions)
@@ -107,7 +107,11 @@ def test_suggested_captions_are_of_the_two_classes() -> None:
     ("samples", "captions", "message"),
     [
         (None, CAPTIONS, "there is no sound yet: drop in a file, record one, or compose two clips"),
-        (np.zeros(16_000), CAPTIONS, r"the sound is silent \(peak 0.0e\+00 of full scale\); give a wav, flac"),
+        (
+            np.zeros(16_000),
+            CAPTIONS,
+            r"the sound is silent \(peak 0.0e\+00 of full scale\); give one with something to hear",
+        ),
         (tone(440, 0.02, 16_000), CAPTIONS, "the sound holds only 20 ms of sound"),
         (tone(440, 121, 16_000), CAPTIONS, "the sound lasts 121 s; cut it to 120 s or less"),
         (tone(440, 1, 16_000), ("dog", " ", ""), "type two or three captions to choose between; found 1"),
@@ -119,14 +123,18 @@ def test_what_cannot_be_compared_is_said(
     listeners: Sequence[Listener], wav: Any, samples: np.ndarray | None, captions: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        compare(listeners, None if samples is None else wav(samples), captions)
+        rank_by_each(listeners, None if samples is None else wav(samples), captions)
 
 
 def test_a_file_that_is_no_sound_is_said(listeners: Sequence[Listener], tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     path.write_bytes(b"nothing to hear")
-    with pytest.raises(ValueError, match=r"the sound cannot be decoded as audio .*; give a wav, flac, ogg or mp3 file"):
-        compare(listeners, str(path), CAPTIONS)
+    message = r"cannot be decoded as audio .*; give wav, flac, ogg or mp3 \(to convert .*: ffmpeg -i FILE FILE.wav\)"
+    with pytest.raises(DataError, match=message):
+        rank_by_each(listeners, str(path), CAPTIONS)
+    path.unlink()
+    with pytest.raises(NotFoundError, match=r"no longer here .*deleted after an hour\); compose it or give it again"):
+        rank_by_each(listeners, str(path), CAPTIONS)
 
 
 def test_twice_the_same_class_is_refused(listeners: Sequence[Listener]) -> None:
@@ -138,8 +146,8 @@ def test_the_spectrogram_shows_when_and_how_high(listeners: Sequence[Listener]) 
     extractor = listeners[1].extractor
     sound = np.concatenate([1e-3 * tone(250, 2, 16_000), tone(2000, 2, 16_000), 1e-3 * tone(250, 11, 16_000)])
     axes, colours = spectrogram(sound, extractor).axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time, s", "frequency, kHz (mel scale)")
-    assert colours.get_ylabel() == "dB"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time, s", "kHz (mel scale)")
+    assert colours.get_ylabel() == "dB relative to the loudest"
     (image,) = axes.images
     left, right, bottom, top = image.get_extent()
     assert (left, bottom, top) == (0, -0.5, 31.5)
@@ -147,9 +155,11 @@ def test_the_spectrogram_shows_when_and_how_high(listeners: Sequence[Listener]) 
     picture = np.asarray(image.get_array())
     loud = np.flatnonzero(picture.max(axis=0) > picture.max() - 6) * right / picture.shape[1]
     assert (loud[0], loud[-1]) == (pytest.approx(2, abs=0.1), pytest.approx(4, abs=0.1))
-    heights = {label.get_text(): place for label, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    heights = {
+        label.get_text(): height for label, height in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    }
     assert picture[:, int(3 / right * picture.shape[1])].argmax() == pytest.approx(heights["2"], abs=0.6)
-    assert list(heights) == ["0.25", "0.5", "1", "2", "4"]
+    assert list(heights) == ["0.5", "1", "2", "4"]
 
 
 def test_the_result_says_who_prefers_what() -> None:
@@ -163,6 +173,17 @@ def test_the_result_says_who_prefers_what() -> None:
     assert "heard through 3 evenly spaced windows" in said
     agreed = demo.results_html(("a", "b"), (base, base))
     assert "Both prefer “&lt;b&gt;dog" in agreed and "windows" not in agreed
+
+
+def test_a_fault_is_not_laid_on_the_user(caplog: pytest.LogCaptureFixture) -> None:
+    warned: list[str] = []
+    gr = SimpleNamespace(Warning=warned.append)
+    assert demo._problem(gr, DataError("found <nothing>")) == '<p class="problem">Found &lt;nothing&gt;.</p>'
+    assert not caplog.records
+    fault = ValueError("a shape that is wrong")
+    assert re.search("Something failed here, .*; please report it", demo._problem(gr, fault))
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [fault]
+    assert warned[0] == "Found <nothing>" and "wrong" not in warned[1]
 
 
 def test_a_taken_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +243,12 @@ def test_without_a_run_the_way_to_one_is_named(tmp_path: Path, monkeypatch: pyte
         cli.main(["demo"])
     with pytest.raises(SystemExit, match=r"^error: clap-mini would be compared with itself"):
         cli.main(["demo", "--model", "clap-mini"])
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536, 70_000])
+def test_a_port_out_of_range_is_refused(port: int) -> None:
+    with pytest.raises(SystemExit, match=f"^error: --port must be between 1 and 65535, got {port}"):
+        cli.main(["demo", "--model", "user/model", "--port", str(port)])
 
 
 # The Space

@@ -143,6 +143,13 @@ def _read(page: Any, model: str) -> list[tuple[str, float]]:
     return [(row.locator(".caption").inner_text(), float(row.locator(".cosine").inner_text())) for row in rows]
 
 
+def _expect_captions(page: Any, *captions: str) -> None:
+    from playwright.sync_api import expect
+
+    for number, caption in enumerate(captions, 1):
+        expect(page.get_by_label(f"Caption {number}")).to_have_value(caption)
+
+
 def _assert_shown(page: Any, listeners: Sequence[Listener], sound: np.ndarray, captions: Sequence[str]) -> None:
     """Both rankings on the page are those of `sound` as it is in a 16-bit file."""
     heard = (demo.to_int16(sound) / 32768).astype(np.float32)
@@ -162,6 +169,7 @@ def test_the_page_composes_and_ranks(page: Any, listeners: Sequence[Listener]) -
     _choose(page, "second", "rain")
     expect(page.get_by_label("Caption 1")).to_have_value("dog before rain")
     page.get_by_role("radio", name="then").check()
+    expect(page.locator("#spectrogram")).to_be_hidden()
     page.locator("#compose").click()
     page.locator("#sound #waveform").wait_for()
     page.locator("#compare").click()
@@ -190,16 +198,19 @@ def test_the_page_takes_examples_files_and_recordings(page: Any, listeners: Sequ
     soundfile.write(tmp_path / "tone.wav", demo.to_int16(sound), 16_000)
     file.set_input_files(tmp_path / "tone.wav")
     page.locator("#sound #waveform").wait_for()
+    _expect_captions(page, "", "", "")
+    page.locator("#compare").click()
+    expect(page.locator("#result .problem")).to_have_text("Type two or three captions to choose between; found 0.")
     odd = "<b>cat</b> ${1 + 1} {{value}}"
+    page.get_by_label("Caption 1").fill("a tone")
     page.get_by_label("Caption 3").fill(odd)
     page.get_by_label("Caption 3").press("Enter")
-    _assert_shown(page, listeners, sound, ("cat before helicopter", "helicopter before cat", odd))
+    _assert_shown(page, listeners, sound, ("a tone", odd))
 
     page.locator("#sound").get_by_label("Clear").click()
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
     file.set_input_files(tmp_path / "silence.wav")
     page.locator("#sound #waveform").wait_for()
-    page.locator("#compare").click()
     expect(page.locator("#result .problem")).to_contain_text("The sound is silent (peak 0.0e+00 of full scale)")
     expect(page.locator("#result li")).to_have_count(0)
 
@@ -209,8 +220,39 @@ def test_the_page_takes_examples_files_and_recordings(page: Any, listeners: Sequ
     page.wait_for_timeout(1500)
     page.locator("#sound .stop-button").click()
     page.locator("#sound #waveform").wait_for()
+    _expect_captions(page, "a tone", "", odd)  # what was typed stays
     page.locator("#compare").click()
-    assert len(_read(page, "base")) == 3
+    assert len(_read(page, "base")) == 2
+
+    page.locator("#compose").click()
+    _expect_captions(page, *suggest("helicopter", "cat"))
+
+
+def test_a_file_that_is_no_sound_is_refused_in_one_sentence(page: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    (tmp_path / "notes.txt").write_text("no sound")
+    page.locator("#sound input[type=file]").set_input_files(tmp_path / "notes.txt")
+    limits = "A sound of your own may be wav, flac, ogg or mp3, at most 120 s and 50 MB."
+    conversion = "To convert another format: ffmpeg -i FILE FILE.wav"
+    expect(page.get_by_test_id("toast-text")).to_have_text(f"notes.txt cannot be read. {limits} {conversion}")
+    expect(page.locator("#limits")).to_contain_text(limits)
+
+
+def test_on_a_phone_the_verdict_is_in_view(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("church bells then crow").click()
+    _read(page, "base")
+    expect(page.locator("#result .verdict")).to_be_in_viewport(ratio=1)
+    picture = page.locator("#spectrogram img")
+    picture.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    box = picture.bounding_box()
+    assert box["y"] > page.locator("#result").bounding_box()["y"]
+    assert 10 / 72 * box["width"] / 4.8 > 8  # pixels of the text, which is 10 points high in a picture of 4.8 inches
+    page.screenshot(path=OUTPUT / "demo-phone.png", full_page=True)
 
 
 def test_a_space_runs_on_the_gradio_that_is_tested() -> None:
