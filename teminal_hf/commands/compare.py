@@ -3,29 +3,21 @@
 import argparse
 from pathlib import Path
 
+from teminal_hf.evaluation.tables import FORMATS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
-    parser.add_argument("--json", type=Path, help="write the table here")
+    parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
+    parser.add_argument("--json", type=Path, help="write methods, rows, differences and verdicts here")
     parser.set_defaults(run_command=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    import json
-
-    from teminal_hf.errors import DataError, NotFoundError
-    from teminal_hf.evaluation.report import compare_reports, format_table
+    from teminal_hf.runs.methods import compare_runs
     from teminal_hf.storage.atomic import write_json
 
-    reports = []
-    for run in arguments.runs:
-        path = run / "zste.json"
-        if not path.is_file():
-            raise NotFoundError(f"{run} holds no zste.json; name folders of finished runs")
-        reports.append(json.loads(path.read_text(encoding="utf-8")))
-    if any(report["before"]["items"] != reports[0]["before"]["items"] for report in reports):
-        raise DataError("the runs have different bases, or were judged on different items")
-    rows = compare_reports(reports[0]["before"], [report["after"] for report in reports])
-    print(format_table(rows))
+    table, methods = compare_runs(arguments.runs)
+    print(table.written(arguments.format))
     if arguments.json:
-        write_json(arguments.json, rows)
+        write_json(arguments.json, methods)

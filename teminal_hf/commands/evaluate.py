@@ -6,6 +6,7 @@ from pathlib import Path
 
 from teminal_hf.commands.clips import add_clip_arguments
 from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS
+from teminal_hf.evaluation.tables import FORMATS
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", choices=ZSTE_TASKS, default=list(ZSTE_TASKS))
     parser.add_argument("--prompt", default=PROMPT, help="of class names in tasks 1 and 2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
     parser.add_argument("--json", type=Path, help="write results and every item's score here")
     add_clip_arguments(parser)
     parser.set_defaults(run_command=_evaluate)
@@ -27,7 +29,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
     from teminal_hf.clips.sources import ClipSource
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
-    from teminal_hf.evaluation.report import compare_reports, format_table, to_json
+    from teminal_hf.evaluation.report import compare_reports, comparison_table, results_table, to_json
     from teminal_hf.models.checkpoint import load_clap
     from teminal_hf.runs.run_folder import read_record
     from teminal_hf.storage.atomic import write_json
@@ -52,19 +54,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             prompt=arguments.prompt,
         )
         reports.append(to_json(evaluator(model)))
-    if arguments.base is not None:
-        rows = compare_reports(reports[0], reports[1:])
-        print(format_table(rows, *names))
+    if arguments.base is None:
+        table = results_table(reports[0]["results"])
     else:
-        print("| task | chance | n | accuracy | 95 % interval |\n| --- | ---: | ---: | ---: | --- |")
-        for task, row in reports[0]["results"].items():
-            if isinstance(row, dict):
-                low, high = (100 * bound for bound in row["ci95"])
-                figures = (
-                    f"{100 * row['chance']:.1f} | {row['n']} | {100 * row['accuracy']:.1f} | {low:.1f} to {high:.1f}"
-                )
-                print(f"| {task} | {figures} |")
-            else:
-                print(f"| {task} | | | {100 * row:.1f} | |")
+        table = comparison_table({arguments.model: compare_reports(reports[0], reports[1:])}, before=arguments.base)
+    print(table.written(arguments.format))
     if arguments.json:
         write_json(arguments.json, dict(zip(names, reports, strict=True)))

@@ -1,4 +1,4 @@
-"""Before against after: the ZSTE table of two models on the same items, as text and JSON."""
+"""Before against after: ZSTE of models on the same items, as rows, a table and JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
+from teminal_hf.evaluation.legend import legend
+from teminal_hf.evaluation.tables import Cell, Figure, Table
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
 
 _AVERAGES = {"temporal_average": TEMPORAL_TASKS, "order_average": ORDER_TASKS}
@@ -29,34 +31,59 @@ def compare_reports(base: dict[str, Any], post: Sequence[dict[str, Any]], *, see
 
     Args:
         base: `to_json` of one model.
-        post: `to_json` of another, one per training seed, on the same items. Differences are of the mean over seeds,
-            their interval a paired bootstrap over clips.
+        post: `to_json` of another, one per training seed, on the same items.
+        seed: of the bootstrap.
 
     Raises:
         DataError: the two sides were asked different items.
     """
-    items = {task: row["clips"] for task, row in base["items"].items()}
-    if any({task: row["clips"] for task, row in other["items"].items()} != items for other in post):
-        raise DataError("the models were asked different items; evaluate them on one source with one seed")
+    tests = differences(post, [base], seed=seed)
     rows: dict[str, Any] = {}
     for key, table in base["results"].items():
-        clips = base["items"][_AVERAGES.get(key, (key,))[0]]["clips"]
-        post_scores = np.stack([_item_scores(report, key) for report in post])
-        test = paired_bootstrap(post_scores, _item_scores(base, key), clips, seed=seed)
         per_seed = [_accuracy(report["results"][key]) for report in post]
         rows[key] = {
             "chance": table["chance"] if isinstance(table, dict) else None,
-            "n": len(clips),
+            "n": len(_clips(base, key)),
             "base": table if isinstance(table, dict) else {"accuracy": table},
             "post": post[0]["results"][key] if len(post) == 1 and isinstance(table, dict) else None,
             "base_accuracy": _accuracy(table),
             "post_accuracy": float(np.mean(per_seed)),
             "post_seeds": per_seed,
-            "difference": test["difference"],
-            "ci95": test["ci95"],
-            "p_value": test["p_value"],
+            **tests[key],
         }
     return rows
+
+
+def differences(
+    reports: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], *, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """By task "difference", "ci95" and "p_value" of the mean over `reports` minus that over `others`, each one model's
+    training seeds: a paired bootstrap over clips.
+
+    Raises:
+        DataError: they were asked different items.
+    """
+    first = others[0]
+    if any(questions(report) != questions(first) for report in (*reports, *others)):
+        raise DataError("the models were asked different items; evaluate them on one source with one seed")
+    return {
+        key: paired_bootstrap(
+            np.stack([_item_scores(report, key) for report in reports]),
+            np.stack([_item_scores(report, key) for report in others]),
+            _clips(first, key),
+            seed=seed,
+        )
+        for key in first["results"]
+    }
+
+
+def questions(report: dict[str, Any]) -> dict[str, list[str]]:
+    """The clip that each item of each task is about."""
+    return {task: row["clips"] for task, row in report["items"].items()}
+
+
+def _clips(report: dict[str, Any], key: str) -> list[str]:
+    return report["items"][_AVERAGES.get(key, (key,))[0]]["clips"]
 
 
 def _accuracy(table: Any) -> float:
@@ -73,22 +100,49 @@ def _item_scores(report: dict[str, Any], key: str) -> NDArray[np.float64]:
     return right.mean(axis=0)
 
 
-def format_table(rows: dict[str, Any], base_name: str = "before", post_name: str = "after") -> str:
-    """The comparison as a Markdown table; percentages with 95 % intervals."""
-    lines = [
-        f"| task | chance | n | {base_name} | {post_name} | difference |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for task, row in rows.items():
-        chance = "" if row["chance"] is None else f"{100 * row['chance']:.1f}"
-        post = f"{100 * row['post_accuracy']:.1f}" + (_interval(row["post"]["ci95"]) if row["post"] else "")
-        if len(row["post_seeds"]) > 1:
-            post += " (" + ", ".join(f"{100 * value:.1f}" for value in row["post_seeds"]) + ")"
-        before = f"{100 * row['base_accuracy']:.1f}" + (_interval(row["base"]["ci95"]) if "ci95" in row["base"] else "")
-        change = f"{100 * row['difference']:+.1f}{_interval(row['ci95'], sign='+')}"
-        lines.append(f"| {task} | {chance} | {row['n']} | {before} | {post} | {change} |")
-    return "\n".join(lines)
+def results_table(results: dict[str, Any]) -> Table:
+    """The results of one model."""
+    rows = {
+        task: (Figure(row["chance"]), row["n"], Figure(row["accuracy"], row["ci95"]))
+        if isinstance(row, dict)
+        else (None, None, Figure(row))
+        for task, row in _in_order(results).items()
+    }
+    return Table(("chance", "n", "accuracy"), rows, legend(rows))
 
 
-def _interval(bounds: Sequence[float], sign: str = "") -> str:
-    return " [{:{s}.1f}, {:{s}.1f}]".format(*(100 * bound for bound in bounds), s=sign)
+def comparison_table(
+    methods: dict[str, dict[str, Any]], before: str = "before", against: dict[str, dict[str, Any]] | None = None
+) -> Table:
+    """Models beside their common base, and their differences from it.
+
+    Args:
+        methods: rows of `compare_reports` by the heading of their column.
+        before: the base's heading.
+        against: `differences` from the first of the methods, by the other's heading.
+    """
+    first, *_ = methods
+    others = [(name, before, rows) for name, rows in methods.items()]
+    others += [(name, first, rows) for name, rows in (against or {}).items()]
+    headings = ["difference"] if len(others) == 1 else [f"{name} - {other}" for name, other, _ in others]
+    table: dict[str, list[Cell]] = {}
+    for task, row in _in_order(methods[first]).items():
+        cells: list[Cell] = [None if row["chance"] is None else Figure(row["chance"]), row["n"]]
+        cells.append(Figure(row["base_accuracy"], row["base"].get("ci95")))
+        cells += [_after(rows[task]) for rows in methods.values()]
+        cells += [Figure(rows[task]["difference"], rows[task]["ci95"], signed=True) for *_, rows in others]
+        table[task] = cells
+    seeds = any(len(row["post_seeds"]) > 1 for rows in methods.values() for row in rows.values())
+    notes = legend(table, differences=True, seeds=seeds)
+    return Table(("chance", "n", before, *methods, *headings), table, notes)
+
+
+def _after(row: dict[str, Any]) -> Figure:
+    seeds = row["post_seeds"] if len(row["post_seeds"]) > 1 else ()
+    return Figure(row["post_accuracy"], row["post"]["ci95"] if row["post"] else None, seeds)
+
+
+def _in_order(rows: dict[str, Any]) -> dict[str, Any]:
+    """Single sounds first, what was lost beside what it is lost from; averages last, as they are."""
+    first = [task for task in ("1", "1_tiled") if task in rows]
+    return {task: rows[task] for task in (*first, *(task for task in rows if task not in first))}

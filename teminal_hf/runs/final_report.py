@@ -9,7 +9,8 @@ from transformers import ClapProcessor
 
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.plotting import bar_chart
-from teminal_hf.evaluation.report import compare_reports, format_table, to_json
+from teminal_hf.evaluation.report import compare_reports, comparison_table, to_json
+from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.runs.arguments import Config
@@ -50,13 +51,14 @@ def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) 
 
 
 def report(config: Config, base_name: str, model: nn.Module, evaluator: ZsteEvaluator, folder: Path) -> None:
-    """ZSTE of the base and of the result: printed, `zste.json`, `zste.png`."""
+    """ZSTE of the base and of the result: printed with a verdict, `zste.json`, `zste.png`."""
     base, _ = load_clap(base_name)
     # Both have one prefix: it is computed once.
     before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in (base, model))
     rows = compare_reports(before, [after])
-    write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows})
+    outcome = verdict(rows, config.stage)
+    write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows, "verdict": outcome})
     stage, folds = config.stage.replace("_", " "), sorted(set(evaluator.clips.folds))
     bar_chart(rows, folder / PICTURE, f"ZSTE before and after {stage}, fold {', '.join(map(str, folds))}")
-    print(f"\nZSTE, %, {base_name} before and after {stage} ({folder}), 95 % intervals\n")
-    print(format_table(rows))
+    print(f"\nZSTE, {base_name} before and after {stage} ({folder})\n")
+    print(f"{comparison_table({'after': rows}).markdown()}\n\n{outcome}\n")

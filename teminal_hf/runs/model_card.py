@@ -10,28 +10,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from teminal_hf.errors import NotFoundError
-from teminal_hf.evaluation.report import format_table
+from teminal_hf.evaluation.report import comparison_table
+from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, public_name, render_card
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.runs.run_folder import read_record
+from teminal_hf.runs.settings import METHOD
 
 logger = logging.getLogger(__name__)
-
-
-# Said elsewhere on the card, or about this machine and not about the weights.
-_NOT_SETTINGS: tuple[str, ...] = (
-    "model",
-    "start_from",
-    "source",
-    "data_dir",
-    "pairs",
-    "seed",
-    "report_to",
-    "logging_steps",
-    "disable_tqdm",
-)
-_NOT_SETTINGS += ("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision")
-_NOT_SETTINGS += ("train_folds", "validation_folds", "test_folds", "use_cpu", "cache_prefix", "dataloader_num_workers")
 
 
 def write_card(folder: Path, repo_id: str) -> None:
@@ -78,8 +64,9 @@ def model_card(folder: Path, repo_id: str) -> str:
         version=record["versions"]["teminal_hf"],
         citation=CITATION.strip(),
         stages=stages,
-        table=format_table(table, "before", "after") if table else "",
-        retention=table.get("1"),
+        table=comparison_table({"after": table}).markdown() if table else "",
+        verdict=verdict(table, record["stage"]) if table else "",
+        retention={task: table[task] for task in ("1", "1_tiled") if task in table},
         seconds=extractor["max_length_s"],
         sampling_rate=extractor["sampling_rate"],
         licence=licence,
@@ -95,7 +82,7 @@ def _comparison(folder: Path) -> dict[str, Any]:
 
 
 def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {k: v for k, v in facts.get("settings", {}).items() if k not in _NOT_SETTINGS}
+    settings = {name: value for name, value in facts.get("settings", {}).items() if name in METHOD}
     return {
         "name": facts["stage"].replace("_a", " A").replace("_b", " B").replace("_", " "),
         "stage": facts["stage"],

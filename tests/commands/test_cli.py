@@ -1,5 +1,7 @@
 """The `teminal` command."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -26,6 +28,22 @@ def test_evaluate_prints_a_table_and_writes_every_item(tmp_path: Path, capsys: p
 def test_evaluate_against_a_base_gives_no_difference_to_itself(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["evaluate", "clap-mini", "--base", "clap-mini", "--groups", "4", "--tasks", "3O"])
     assert "+0.0 [+0.0, +0.0]" in capsys.readouterr().out
+
+
+def test_tables_in_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "clap-mini", "--groups", "4", "--tasks", "1", "3O"]
+    cli.main([*arguments, "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["task"] for row in rows] == ["1", "1_tiled", "3O"]
+    assert rows[2]["chance (fraction)"] == "0.5" and rows[2]["n"] == "4"
+    accuracy = float(rows[2]["accuracy (fraction)"])
+    cli.main([*arguments, "--format", "latex"])
+    said = capsys.readouterr().out
+    assert rf"3O & 50.0 & 4 & {100 * accuracy:.1f} [" in said and r"1\_tiled & 4.2 & 4 & " in said
+    cli.main(arguments)
+    said = capsys.readouterr().out
+    assert f"| 3O | 50.0 | 4 | {100 * accuracy:.1f} [" in said
+    assert said.endswith("\n- 3O: two sounds in sequence, order alone: X before Y, or Y before X\n")
 
 
 def test_rank_names_the_windows_of_a_long_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,15 +79,3 @@ def test_an_evaluation_on_trained_folds_is_called_out(tmp_path: Path, caplog: py
         caplog.clear()
         cli.main(["evaluate", str(tmp_path), "--groups", "2", "--tasks", "3O", "--folds", fold])
         assert ("was trained on fold(s) [2]" in caplog.text) == warned
-
-
-def test_compare_reads_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "out.json"
-    cli.main(["evaluate", "clap-mini", "--groups", "4", "--tasks", "3O", "--json", str(path)])
-    report = json.loads(path.read_text())["clap-mini"]
-    for seed in (1, 2):
-        (tmp_path / str(seed)).mkdir()
-        (tmp_path / str(seed) / "zste.json").write_text(json.dumps({"before": report, "after": report}))
-    capsys.readouterr()
-    cli.main(["compare", str(tmp_path / "1"), str(tmp_path / "2")])
-    assert "| 3O | 50.0 | 4 |" in capsys.readouterr().out

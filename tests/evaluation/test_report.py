@@ -7,7 +7,7 @@ from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
 from teminal_hf.evaluation.plotting import bar_chart
-from teminal_hf.evaluation.report import compare_reports, format_table, to_json
+from teminal_hf.evaluation.report import compare_reports, comparison_table, differences, results_table, to_json
 from teminal_hf.evaluation.zste import TASKS, item_correct, score
 
 
@@ -52,9 +52,33 @@ def test_several_seeds_are_averaged_and_listed() -> None:
     rows = compare_reports(to_json(_report(0.0, 0)), [to_json(post) for post in posts])
     assert rows["3A"]["post_seeds"] == [post.figures()["3A"] for post in posts]
     assert rows["3A"]["post_accuracy"] == pytest.approx(np.mean(rows["3A"]["post_seeds"]))
-    table = format_table(rows)
+    table = comparison_table({"after": rows}).markdown()
     assert all(f"| {task} |" in table for task in rows)
     assert ", ".join(f"{100 * value:.1f}" for value in rows["3A"]["post_seeds"]) in table
+    assert "In parentheses each seed of a mean" in table
+
+
+def test_one_model_and_two_have_the_same_rows_single_sounds_first() -> None:
+    report = _report(1.0, 0)
+    report.results["1_tiled"] = report.results["1"]
+    report.items.extend([("1_tiled", clip, right) for task, clip, right in report.items if task == "1"])
+    alone = results_table(report.results)
+    rows = compare_reports(to_json(report), [to_json(report)])
+    both = comparison_table({"after": rows})
+    assert list(alone.rows) == list(both.rows) == ["1", "1_tiled", *ZSTE_TASKS[1:], "temporal_average", "order_average"]
+    assert both.columns == ("chance", "n", "before", "after", "difference")
+    figure = report.results["3O"]
+    text = f"{100 * figure['accuracy']:.1f} [{100 * figure['ci95'][0]:.1f}, {100 * figure['ci95'][1]:.1f}]"
+    assert f"| 3O | 50.0 | 30 | {text} |" in alone.markdown()
+    assert f"| 3O | 50.0 | 30 | {text} | {text} | +0.0 [+0.0, +0.0] |" in both.markdown()
+
+
+def test_a_difference_of_two_models_is_that_of_their_differences_from_a_third() -> None:
+    base, one, other = (to_json(_report(skill, seed)) for skill, seed in ((0.0, 0), (1.0, 1), (2.0, 2)))
+    found = differences([other], [one])
+    for task in base["results"]:
+        from_base = [compare_reports(base, [report])[task]["difference"] for report in (one, other)]
+        assert found[task]["difference"] == pytest.approx(from_base[1] - from_base[0])
 
 
 def test_other_items_are_refused() -> None:

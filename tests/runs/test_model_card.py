@@ -1,6 +1,7 @@
 """Cards word for word, and what the Hub makes of their headers."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from teminal_hf.evaluation import zste
 from teminal_hf.evaluation.publishing import metric_card
 from teminal_hf.evaluation.zste import wilson_interval
 from teminal_hf.hub.cards import CITATION
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.runs.model_card import model_card
 
 TRAINED = {"count": 3_008_905, "total": 25_650_000, "share": 0.1173}
@@ -48,6 +50,7 @@ def write_run(folder: Path, *, base: str, source: str, licence: str | None, tabl
     stage_a |= {"folds": folds, "trained": TRAINED, "trained_tensors": TENSORS, "settings": {"n_groups": 2016}}
     settings = {"n_groups": 8000, "alpha_same_time": 10.0, "views": ["forward", "reversed", "overlay", "single"]}
     settings |= {"data_dir": source, "model": base, "push_to_hub": True, "hub_model_id": "somebody/else"}
+    settings |= {"project": "secret", "run_name": "mine", "report_groups": 5, "seed": 1, "cache_dtype": "float16"}
     on_hub = None if base.startswith(("/", "clap-mini")) else base
     record = {"base_on_hub": on_hub, "base_name": Path(base).name if on_hub is None else base}
     record |= stage_a | {"stage": "stage_b", "steps": 750, "train_seconds": 402.6, "base": base, "settings": settings}
@@ -58,6 +61,7 @@ def write_run(folder: Path, *, base: str, source: str, licence: str | None, tabl
     (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": extractor}))
     if table:
         rows = {"1": row(0.637, 0.552, 0.02), "3O": row(0.452, 0.794, 0.5), "order_average": row(-0.064, 0.26, None)}
+        rows["1_tiled"] = row(0.642, 0.61, 0.02)
         (folder / "zste.json").write_text(json.dumps({"comparison": rows}))
     return folder
 
@@ -112,7 +116,38 @@ def test_the_model_index_is_read_back(tmp_path: Path) -> None:
         "1, accuracy": 0.552,
         "3O, accuracy": 0.794,
         "order_average": 0.26,
+        "1_tiled, accuracy": 0.61,
     }
+
+
+def test_the_cards_code_runs_and_both_ways_rank_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", base="clap-mini", source="soundbank", licence=None)
+    model, processor = load_clap(CLAP_MINI)
+    save_clap(model, processor, run)
+    direct, by_pipeline = re.findall(r"```python\n(.*?)```", model_card(run, str(run)), re.S)
+    names: dict[str, Any] = {}
+    exec(direct, names)
+    exec(by_pipeline, names)
+    said = capsys.readouterr().out.splitlines()
+    cosines = (names["audio"] @ names["text"].T)[0]
+    shares = (model.logit_scale_a.exp() * cosines / names["audio"].norm() / names["text"].norm(dim=1)).softmax(0)
+    truth = sorted(zip(shares.tolist(), names["captions"], strict=True), reverse=True)
+    assert said[-2:] == [f"{share:.3f}  {caption}" for share, caption in truth]
+
+
+def test_only_what_describes_the_method_is_listed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", base="clap-mini", source="soundbank", licence=None)
+    text = model_card(run, "a/b").partition("## Settings")[2].partition("## ")[0]
+    views = "`views` forward reversed overlay single"
+    assert text.splitlines()[-2] == f"stage B: `alpha_same_time` 10.0, `n_groups` 8000, {views}"
+
+
+def test_a_stage_a_is_not_blamed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", base="clap-mini", source="soundbank", licence=None)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"stage": "stage_a", "history": []}))
+    (run / "zste.json").write_text(json.dumps({"comparison": {"3O": row(0.5, 0.5, 0.5)}}))
+    assert "and stage A is not meant to teach it" in model_card(run, "a/b")
 
 
 def test_metric_card(regenerate_golden: bool) -> None:

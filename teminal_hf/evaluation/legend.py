@@ -1,0 +1,41 @@
+"""What the rows and figures of a ZSTE table mean, in words: one text for terminals, LaTeX and cards."""
+
+from collections.abc import Iterable
+
+ROWS: dict[str, str] = {
+    "1": "a single clip, among C class prompts",
+    "2A": "two sounds in sequence, among C class prompts: both classes are the top two",
+    "2B": "two sounds in sequence, among C class prompts: the top one is one of the two classes",
+    "2C": "two sounds overlaid, among C class prompts: both classes are the top two",
+    "2D": "two sounds overlaid, among C class prompts: the top one is one of the two classes",
+    "3A": "two sounds in sequence: X before Y, Y before X, or X while Y",
+    "3B": "two sounds overlaid: X before Y, Y before X, or X while Y",
+    "3O": "two sounds in sequence, order alone: X before Y, or Y before X",
+    "4A": 'two sounds in sequence, among C captions, with the reversal and the "while" twin',
+    "4B": 'two sounds overlaid: the "while" caption, among C captions, with X before Y and Y before X',
+    "5A": 'two sounds in sequence, "the first sound is X" and "the second sound is Y", each of C classes: both right',
+    "5B": 'two sounds in sequence, "the first sound is X" and "the second sound is Y": mean of the two',
+    "6": "three sounds in sequence: which of their six orders",
+    "7": "one sound before or after two overlaid ones: which is alone, and is it first or last",
+    "8": "as 3O, with connectives never used in training",
+    "G": "a pair of recordings, X then Y and Y then X, and their two captions: all right (CompA's group score)",
+    "1_tiled": "task 1 with clips repeated to fill the window",
+    "temporal_average": "mean of 2A, 2B, 2C, 2D, 3A, 3B, 4A, 4B, 5A and 5B",
+    "order_average": "mean of (accuracy - chance) / (1 - chance) over 3O, 5A, 8 and G: 0 is guessing, 100 % all right",
+}
+
+
+def legend(rows: Iterable[str], *, differences: bool = False, seeds: bool = False) -> list[str]:
+    """Lines for below a table of these rows, as Markdown.
+
+    Args:
+        rows: names of those that are shown; the others are not explained.
+        differences: whether the table holds differences of two models.
+        seeds: whether it holds means over training seeds.
+    """
+    sentences = ["Percent; higher is better. Chance is what guessing reaches, n the number of questions, C of classes"]
+    how = "Brackets are 95 % intervals, Wilson's for an accuracy"
+    sentences.append(how + (", a paired bootstrap over clips for a difference" if differences else ""))
+    if seeds:
+        sentences.append("In parentheses each seed of a mean; intervals cover the choice of clips, not that of seeds")
+    return [f"{'. '.join(sentences)}.", "", *(f"- {row}: {ROWS[row]}" for row in rows)]
