@@ -15,10 +15,9 @@ import soundfile
 
 import teminal_hf
 from support.clips import write_esc50
+from support.documents import PAGES, blocks
 from support.hub_server import HubServer
 from support.paths import ROOT
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -58,10 +57,6 @@ def test_recipes_and_cards_are_in_the_wheel() -> None:
 SMALL = "--n_groups 16 --num_train_epochs 1 --per_device_train_batch_size 8 --report_groups 4 --clips_per_class 2"
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
-
-
 def _filled_in(text: str) -> str:
     """A command or snippet with what the reader is to put in."""
     for name, value in (("MODEL", "clap-mini"), ("ESC50", "ESC-50"), ("my_org/my_captions", "own"), ("YOU", "tester")):
@@ -76,9 +71,9 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture(scope="module")
-def readme_folder(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Path:
-    """A checkout's recipes, a sound, and the README's shell commands run in their order (on less data)."""
-    folder = tmp_path_factory.mktemp("readme")
+def folder(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Path:
+    """A checkout's recipes, a sound, and the documents' shell commands run in their order (on less data)."""
+    folder = tmp_path_factory.mktemp("documents")
     (folder / "recipes").symlink_to(ROOT / "recipes")
     write_esc50(folder)
     rows = {"audio": [{"array": np.sin(np.arange(8_000) / k), "sampling_rate": 16_000} for k in range(2, 10)]}
@@ -90,31 +85,34 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> P
     bin_folder = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     env |= hub.env(folder / "home")
-    ran = []
-    for line in "".join(_blocks("bash")).splitlines():
-        if line.startswith(("make", "pip", "python3 -m venv")):
-            continue  # installation
-        small = f"{line} {SMALL}" if "recipes/" in line or "teminal train" in line else line
-        small = _filled_in(small)
-        done = subprocess.run(small, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        ran.append(line)
-    assert len(ran) >= 9
+    for page in PAGES:
+        for line in "".join(blocks(page, "bash")).splitlines():
+            if line.startswith("make"):
+                continue  # installs
+            small = f"{line} {SMALL}" if "recipes/" in line or "teminal train" in line else line
+            done = subprocess.run(
+                _filled_in(small), shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=300
+            )
+            assert done.returncode == 0, f"{page}: {line}\n{done.stdout}{done.stderr}"
     return folder
 
 
-def test_commands_of_the_readme_run(readme_folder: Path, hub: HubServer) -> None:
+def test_commands_of_the_documents_run(folder: Path, hub: HubServer) -> None:
     assert {kind for kind, _ in hub.repos} == {"model", "dataset", "space"}
-    runs = ("stage_a-001", "stage_b-001", "mine/stage_a", "mine/stage_b", "esc50/stage_b", "plain_pairs-001")
+    runs = ("stage_b-001", "mine/stage_a", "mine/stage_b", "mine/lora", "esc50/stage_b", "plain_pairs-001")
     for run in runs:
-        assert (readme_folder / "runs" / run / "model.safetensors").is_file()
+        assert (folder / "runs" / run / "model.safetensors").is_file()
+    assert (folder / "runs" / "compared.json").is_file()
 
 
-@pytest.mark.parametrize("number", range(len(_blocks("python"))))
-def test_python_of_the_readme_runs(readme_folder: Path, hub: HubServer, number: int) -> None:
-    code, env = _filled_in(_blocks("python")[number]), {**os.environ, **hub.env(readme_folder / "home")}
+SNIPPETS = [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
+
+
+@pytest.mark.parametrize(("page", "number"), SNIPPETS)
+def test_python_of_the_documents_runs(folder: Path, hub: HubServer, page: str, number: int) -> None:
+    code, env = _filled_in(blocks(page, "python")[number]), {**os.environ, **hub.env(folder / "home")}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=readme_folder, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

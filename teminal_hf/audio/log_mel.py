@@ -87,7 +87,7 @@ class LogMel(nn.Module):
 
         Raises:
             CheckpointError: if the waveforms are longer than the window, not two-dimensional, or not floating
-            point.
+                point.
         """
         if waveforms.dim() != 2 or not waveforms.is_floating_point():
             raise ValueError(

@@ -115,7 +115,7 @@ def score(
     Args:
         predictions: per item a list of candidate scores. Tasks 1, 2, 3, 4, 6, 7, 8: one float per candidate.
             5A, 5B: 2C floats, the "first" block, then the "second" block. G: the 2 x 2 scores row by row,
-            s[i][j] = audio i, text j.
+            `s[i][j]` = audio i, text j.
         references: per item the right indices. One for tasks 1, 3, 4, 6, 7, 8; two for 2A to 2D; [i, C + j]
             for 5A and 5B; [0, 3] for G.
         tasks: per item its task name, one of `TASKS`.

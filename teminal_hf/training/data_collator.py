@@ -49,7 +49,7 @@ class GroupCollator:
         return batch
 
     def captions(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[str]]]:
-        """Captions [view][row] of the batch: {"": as drawn, "plain_": in plain wording}."""
+        """Captions of the batch by view and row: {"": as drawn, "plain_": in plain wording}."""
         wordings = {"": [[row[f"{view}_caption"] for row in rows] for view in self.views]}
         if self.plain_wording:
             wordings["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]

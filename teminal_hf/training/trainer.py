@@ -33,7 +33,8 @@ class TeminalTrainer(PushMixin):
     Args:
         reference: the starting checkpoint, split at the same point, frozen; needed for `retention`.
         zste: called at every evaluation with the plain model, returns figures logged as `eval_zste_<task>`.
-        Everything else as in `transformers.Trainer`.
+
+    Everything else is as in `transformers.Trainer`.
     """
 
     args: TeminalConfig
