@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
+from teminal_hf.models.tokenizer import fit_to_clap
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.estimate import EstimateCallback
@@ -57,6 +58,8 @@ class TeminalTrainer(PushMixin):
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
+        if isinstance(self.processing_class, ClapProcessor):
+            fit_to_clap(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
