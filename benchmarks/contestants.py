@@ -28,7 +28,7 @@ from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups, stage_b
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.split import detach_split_forward, unwrap_clap
-from teminal_hf.models.stages import StagePolicy, apply_stage, train_mode
+from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.losses import temporal_contrastive_loss
 from teminal_hf.training.trainer import TeminalTrainer
@@ -44,7 +44,9 @@ class Contrast(Trainer):
 
 
 def contrast(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-    train_mode(model)  # a frozen layer drops nothing: cheaper, and what the cached contestant does
+    model.train()
+    for module in frozen_modules(model):
+        module.training = False  # a frozen layer drops nothing: cheaper, and what the cached contestant does
     meanings = inputs.pop("meanings")
     out = model(**inputs)
     audio, text = (

@@ -49,7 +49,7 @@ def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> W
 
 
 def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
-    """SplitPoint what lies more than 50 dB under the loudest 10-ms frame off both ends (the inside stays as it is).
+    """Cut what lies more than 50 dB under the loudest 10-ms frame off both ends (the inside stays as it is).
 
     ESC-50 pads short recordings with silence; left in, the place of the silence alone would betray the order of a pair.
 

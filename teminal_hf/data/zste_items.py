@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.captions import FIRST_SOUND, SECOND_SOUND, caption, meaning, spoken
+from teminal_hf.data.captions import CONNECTIVES, FIRST_SOUND, SECOND_SOUND, caption, meaning, meaning_id, spoken
 from teminal_hf.errors import ConfigError, DataError
 
 ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
@@ -19,7 +19,23 @@ PROMPT = "this is a sound of {}"  # of class names, in tasks 1 and 2; LAION-CLAP
 _AUDIO = {"1": ("clip",), "2C": ("overlay",), "2D": ("overlay",), "3B": ("overlay",), "4B": ("overlay",)} | {
     "G": ("forward", "reversed")
 }
-_HELD_OUT = {"before": ("followed by", "then"), "after": ("preceded by",)}
+# Of each task's own random numbers: in the first edition its place among them all, which none may change.
+_STREAMS = {"1": 0, "2A": 1, "2B": 2, "2C": 3, "2D": 4, "3A": 5, "3B": 6, "3O": 7} | {
+    "4A": 8, "4B": 9, "5A": 10, "5B": 11, "8": 12, "G": 13
+}  # fmt: skip
+
+
+def _held_out(in_order: bool) -> tuple[str, ...]:
+    """The connectives of order kept for evaluation that name the sounds as they are heard, or the other way round."""
+    return tuple(
+        name
+        for name, c in CONNECTIVES.items()
+        if c.held_out and c.relation == "sequence"
+        if (c.template.index("{first}") < c.template.index("{second}")) == in_order
+    )
+
+
+_HELD_OUT = {"before": _held_out(True), "after": _held_out(False)}
 
 
 @dataclass(frozen=True)
@@ -68,11 +84,17 @@ def plan_zste(
         pair = (clips.labels[a], clips.labels[b])
         wording = ("before", "after")[group_id % 2]
         for task in tasks:
-            rng = np.random.default_rng([seed, group_id, ZSTE_TASKS.index(task)])
+            rng = np.random.default_rng([seed, group_id, _stream(task)])
             candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
             views = _AUDIO.get(task, ("forward",))
             items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
     return items
+
+
+def _stream(task: str) -> int:
+    """Which random numbers are the task's: a further task gets its own by its name, far from the first edition's, and
+    the items of all others stay as they are."""
+    return _STREAMS.get(task, 2**64 + meaning_id(task))
 
 
 def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:

@@ -1,15 +1,18 @@
 """Load and save checkpoints: plain `ClapModel` + `ClapProcessor`, safetensors only."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from transformers import AutoConfig, ClapModel, ClapProcessor
 
-from teminal_hf.errors import CheckpointError
+from teminal_hf.errors import CheckpointError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.split import detach_split_forward, unwrap_clap
 from teminal_hf.models.stages import merged
-from teminal_hf.models.tokenizer import forget_truncation
+from teminal_hf.models.tokenizer import fit_to_clap
 
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
 
@@ -23,32 +26,86 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     """A `ClapModel` in float32 and its processor, from a folder, a Hub id, or "clap-mini", the embedded one.
 
     The processor comes back with `padding="pad"`: the usual `repeatpad` tiles a short recording (A, B, A, B), which
-    destroys its order.
+    destroys its order. Its tokenizer gives what the model takes, and no `token_type_ids`.
 
     Raises:
-        CheckpointError: a fused checkpoint, or no CLAP at all.
-        OSError: nothing there, no safetensors file, or not downloaded yet while offline.
+        CheckpointError: a fused checkpoint, no CLAP at all, or one that is not whole: no safetensors file, weights that
+            are missing or of other sizes than the configuration's, no tokenizer, adapters alone.
+        NotFoundError: nothing there.
+        OfflineError: not downloaded yet while offline.
     """
     place = checkpoint_path(name)
-    with saying_what_to_fetch(str(place), f"hf download {name}"):
+    _refuse_adapters(Path(place))
+    with _saying_what_is_wrong(name, place):
         kind = AutoConfig.from_pretrained(place).model_type
     if kind != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
-    with saying_what_to_fetch(str(place), f"hf download {name}"):
-        # Safetensors only: the alternative is a pickle, which runs code when it is read.
-        model = ClapModel.from_pretrained(place, use_safetensors=True, dtype="float32")
+    with _saying_what_is_wrong(name, place):
+        # Safetensors only: the alternative is a pickle, which runs code when it is read. Sizes are compared below:
+        # the error that transformers raises leaves to its log which tensors it is about.
+        loaded: Any = ClapModel.from_pretrained(
+            place, use_safetensors=True, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
+        )
         processor = ClapProcessor.from_pretrained(place)
+    model, loading = loaded
+    _need_every_weight(name, loading)
+    if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):  # what transformers makes of no file
+        raise CheckpointError(
+            f"{name} has no tokenizer, or an empty one; save its base's beside the weights: "
+            "`ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
+        )
     unwrap_clap(model)
     processor.feature_extractor.padding = "pad"
-    forget_truncation(processor)
+    fit_to_clap(processor)
     return model.eval(), processor
+
+
+@contextmanager
+def _saying_what_is_wrong(name: str, place: str | Path) -> Iterator[None]:
+    """Whatever the libraries raise over a checkpoint that they cannot read becomes an error of ours."""
+    try:
+        with saying_what_to_fetch(str(place), f"hf download {name}"):
+            yield
+    except (TeminalError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any class: safetensors', tokenizers' and huggingface_hub's have no other base
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the checkpoint
+            raise
+        missing = isinstance(error, OSError) and not Path(place).exists()
+        what = " ".join(str(error).strip().split("\n")[:1]) or type(error).__name__
+        raise (NotFoundError if missing else CheckpointError)(
+            f"{name} cannot be loaded: {what.rstrip('.:')}. What there is of it, `teminal doctor {name}` says"
+        ) from error
+
+
+def _refuse_adapters(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} holds adapters alone (adapter_config.json), as every checkpoint-N of a LoRA run does, and no "
+            "whole model. They are merged in the run's own folder once it is finished (`--resume` goes on with it); to "
+            "merge these, with peft's PeftModel and the checkpoint BASE that the run began with: "
+            f'`save_clap(PeftModel.from_pretrained(load_clap("BASE")[0], "{folder}"), load_clap("BASE")[1], "FOLDER")`'
+        )
+
+
+def _need_every_weight(name: str, loading: Mapping[str, Any]) -> None:
+    """Those that are not there would be random."""
+    missing = sorted(loading["missing_keys"])
+    wrong = [f"{key} {tuple(found)} for {tuple(wanted)}" for key, found, wanted in sorted(loading["mismatched_keys"])]
+    for tensors, what in ((missing, "are missing"), (wrong, "are not of the size that its config.json says")):
+        if tensors:
+            some = ", ".join(tensors[:3]) + (", ..." if len(tensors) > 3 else "")
+            raise CheckpointError(
+                f"{name} is not whole: {len(tensors)} weight tensor(s) {what}: {some}; take it from its source again, "
+                f"or an earlier checkpoint of the run; `teminal doctor {name}` examines it"
+            )
 
 
 def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:
     """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in."""
     plain = merged(model)
     detach_split_forward(plain)
-    forget_truncation(processor)  # whatever it was used for before
+    fit_to_clap(processor)
     plain.save_pretrained(folder)
     processor.save_pretrained(folder)
     return plain

@@ -159,7 +159,6 @@ def split_forward(
     text_hidden: Tensor | None = None,
     attention_mask: Tensor,
     chunk_rows: int = 0,
-    **unused: Any,
 ) -> ClapOutput:
     """Embeddings of both towers, each from raw input (`input_features`, `input_ids`) or from its prefix's output
     (`audio_tokens`, `text_hidden`).

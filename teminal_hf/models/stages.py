@@ -120,19 +120,12 @@ def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module
     return {name: module for name, module in model.named_modules() if id(module) in wanted_ids}
 
 
-def train_mode(model: nn.Module) -> None:
-    """`model.train()` for what is trained, eval mode for every module whose parameters are all frozen.
-
-    Otherwise the running statistics of HTS-AT's frozen BatchNorm drift, and frozen layers drop activations. A module
-    without parameters (dropout) keeps the mode of the layer it stands in.
-    """
-    model.train()
-    for module in frozen_modules(model):
-        module.training = False
-
-
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """Every module, at any depth, of those parts of `model` that hold parameters, none of them trained."""
+    """Every module, at any depth, of those parts of `model` that hold parameters, none of them trained.
+
+    They belong in eval mode whatever the model is in: else the running statistics of HTS-AT's frozen BatchNorm drift,
+    and frozen layers drop activations. A module without parameters (dropout) keeps the mode of the layer it stands in.
+    """
     if any(parameter.requires_grad for parameter in model.parameters()):
         return [module for child in model.children() for module in frozen_modules(child)]
     return list(model.modules()) if next(model.parameters(), None) is not None else []

@@ -1,18 +1,30 @@
-"""Captions to token ids, leaving no trace in the tokenizer."""
+"""Captions to token ids, leaving no trace in the tokenizer, and the tokenizer fit to be saved."""
 
 from collections.abc import Sequence
 
 from transformers import BatchEncoding, ClapProcessor
 
+_INPUTS = ["input_ids", "attention_mask"]  # of ClapModel's text tower
+
 
 def tokenize(processor: ClapProcessor, captions: Sequence[str]) -> BatchEncoding:
     """`input_ids` and `attention_mask` (n, L) of `captions`, padded to the longest, cut to the model's length."""
     tokens = processor.tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
-    forget_truncation(processor)
+    _forget_truncation(processor)
     return tokens
 
 
-def forget_truncation(processor: ClapProcessor) -> None:
+def fit_to_clap(processor: ClapProcessor) -> None:
+    """Let the tokenizer give, now and once it is loaded from where it is saved, what a `ClapModel` takes and no more.
+
+    A `BertTokenizer` gives `token_type_ids` too, on which plain transformers' pipeline fails.
+    """
+    _forget_truncation(processor)  # whatever it was used for before
+    processor.tokenizer.model_input_names = list(_INPUTS)
+    processor.tokenizer.init_kwargs["model_input_names"] = list(_INPUTS)  # of which the saved ones are read
+
+
+def _forget_truncation(processor: ClapProcessor) -> None:
     """The last call's truncation is saved with a tokenizer, and a `ClapProcessor` that is loaded from there takes its
     `max_length` for audio too: it would crop every recording to 512 samples (RoBERTa's length) at random.
     """

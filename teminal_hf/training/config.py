@@ -1,14 +1,21 @@
 """`TeminalConfig`: `transformers.TrainingArguments` and the weights of the loss."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    get_available_reporting_integrations,
+    get_reporting_integration_callbacks,
+)
 from transformers.trainer_utils import HubStrategy
 
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError
 
+_PACKAGES = {"azure_ml": "azureml-sdk", "flyte": "flytekit"}  # of those trackers that are not called as theirs
 ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
 
 
@@ -66,6 +73,10 @@ class TeminalConfig(TrainingArguments):
         for name in (*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mini_batch_groups"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{name} must be a finite number, got {getattr(self, name)}; 0 leaves it out")
+        assert isinstance(self.report_to, list)  # whatever was given
+        _check_trackers(self.report_to)
         if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
             raise ConfigError(
                 "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; "
@@ -82,6 +93,23 @@ class TeminalConfig(TrainingArguments):
                 if unknown
                 else "views is empty; name at least one, such as forward"
             )
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Raise a ConfigError for a tracker that the Trainer would refuse, hours of preparation later."""
+    available = get_available_reporting_integrations() if names else []
+    for name in names:
+        if name in available:
+            continue
+        try:  # they know best what they need, and a few that could be used are not listed
+            get_reporting_integration_callbacks([name])[0]()
+        except (RuntimeError, ImportError) as error:
+            raise ConfigError(
+                f"report_to {name}: it is not installed, or not set up, here; pip install "
+                f"{_PACKAGES.get(name, name)}, or set it to {' or '.join([*available, 'none'])}"
+            ) from error
+        except ValueError as error:
+            raise ConfigError(f"report_to: {error}") from error
 
 
 def check_training(args: TeminalConfig) -> None:

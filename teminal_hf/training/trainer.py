@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
+from teminal_hf.models.tokenizer import fit_to_clap
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.estimate import EstimateCallback
@@ -27,7 +28,7 @@ class TeminalTrainer(PushMixin):
     """Post-trains a `ClapModel` prepared by `apply_stage` on groups of views.
 
     Every batch makes one forward through each tower for all views of all groups; with several processes the embeddings
-    are gather_views with their gradient, so that the gradients are those of one process with the whole batch. The named
+    are gathered with their gradient, so that the gradients are those of one process with the whole batch. The named
     parts of the loss are logged as `loss_<part>`.
 
     Args:
@@ -58,6 +59,8 @@ class TeminalTrainer(PushMixin):
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
+        if isinstance(self.processing_class, ClapProcessor):
+            fit_to_clap(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
@@ -74,7 +77,7 @@ class TeminalTrainer(PushMixin):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The loss of one batch from `GroupCollator` (or of cached prefixes), gather_views over processes."""
+        """The loss of one batch from `GroupCollator` (or of cached prefixes), gathered over processes."""
         if model.training:
             for module in self._frozen:  # found once: a walk over all parameters at every step would take as long
                 module.training = False  # as the step of a small model

@@ -62,8 +62,11 @@ def test_rank_names_the_windows_of_a_long_file(tmp_path: Path, capsys: pytest.Ca
 def test_errors_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"not audio")
     for arguments, message in (
-        (["rank", str(tmp_path / "a.wav"), "rain"], "cannot be decoded as audio"),
-        (["rank", str(tmp_path / "none.wav"), "rain"], r"none\.wav"),
+        (["rank", str(tmp_path / "a.wav"), "rain"], r"a\.wav cannot be decoded as audio"),
+        (["rank", str(tmp_path / "none.wav"), "rain"], r"there is no file .*none\.wav"),
+        (["rank", str(tmp_path), "rain"], "is a folder; give one wav"),
+        (["rank", str(tmp_path / "a.wav"), ""], "caption 1 of 1 is empty"),
+        (["rank", "a.wav", "rain", "--model", str(tmp_path / "none")], "there is no folder .*none; .*/ holds: no fol"),
         (["evaluate", "clap-mini", "--data_dir", str(tmp_path)], "no ESC-50 folder"),
         (["evaluate", "clap-mini", "--folds", "9"], r"no clip in fold\(s\) \[9\]; the source has folds \[1, 2, 3, 4\]"),
         (["compare", str(tmp_path)], "holds no zste.json"),

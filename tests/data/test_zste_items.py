@@ -1,8 +1,10 @@
 """The items of ZSTE, read back from their captions: what is asked, what is right, and that guessing stays at chance."""
 
+import hashlib
+import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +14,7 @@ from scipy.stats import binomtest
 
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data import zste_items
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import plan
 from teminal_hf.data.zste_items import ZSTE_TASKS, Item, plan_zste
@@ -27,6 +30,7 @@ def table(classes: int, per_class: int) -> ClipTable:
     )
 
 
+FIRST_EDITION = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
 C = 20
 CLIPS = table(C, 10)
 ITEMS = plan_zste(CLIPS, seed=5)
@@ -192,6 +196,28 @@ def test_items_are_fixed_by_clips_and_seed() -> None:
     fewer = plan_zste(CLIPS, seed=5, n_groups=7)
     assert fewer == [item for item in ITEMS if item.group_id < 7]
     assert plan_zste(CLIPS, seed=5, tasks=["4A", "G"]) == [item for item in ITEMS if item.task in ("4A", "G")]
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [
+        (0, "ce75cae8a91191beaf47e1beb3d6339461249c6cc855546fee7de35da51b081e"),
+        (1, "9abbe39d45964fa89361dc6a4fc63b3a98404601f8f93928e573f27514c34a46"),
+    ],
+)
+def test_items_are_those_of_the_first_edition(seed: int, expected: str) -> None:
+    """Figures are compared over years: taken when there were 14 tasks, numbered by their place among them."""
+    items = plan_zste(sound_bank(2), n_groups=20, seed=seed, tasks=FIRST_EDITION)
+    assert hashlib.sha256(json.dumps([astuple(item) for item in items]).encode()).hexdigest() == expected
+
+
+def test_a_further_task_changes_the_items_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zste_items, "ZSTE_TASKS", ("3X", *ZSTE_TASKS[:5], "9", *ZSTE_TASKS[5:]))
+    items = plan_zste(CLIPS, seed=5, tasks=zste_items.ZSTE_TASKS)
+    assert [item for item in items if item.task in ZSTE_TASKS] == ITEMS
+    shuffled = {task: [item.right for item in items if item.task == task] for task in ("3X", "9", "3A")}
+    assert len({tuple(rights) for rights in shuffled.values()}) == 3  # three tasks of one kind, none as another
+    assert zste_items._stream("3X") >= 2**32  # numpy takes it for more than one word: the others' are one
 
 
 def test_prompt_of_class_names() -> None:

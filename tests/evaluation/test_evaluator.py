@@ -2,7 +2,9 @@
 
 import copy
 import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.errors import BadClipError, ConfigError, DataError, NotFoundError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.ranking import rank
 from teminal_hf.evaluation.zste import score
@@ -123,9 +126,33 @@ def test_rank_pads_and_never_tiles(mini) -> None:
     assert rank(model, processor, short, ["rain"]) == rank(model, processor, padded, ["rain"])
 
 
-def test_rank_needs_a_caption(mini) -> None:
-    with pytest.raises(ValueError, match="no caption to rank"):
-        rank(*mini, np.zeros(16_000, np.float32), [])
+@pytest.mark.parametrize(
+    ("captions", "kind", "message"),
+    [
+        ([], DataError, "no caption to rank; give at least one, two to compare"),
+        ("rain", ConfigError, "captions must be a list of strings, found the one string 'rain'; give ['rain']"),
+        (["rain", ""], DataError, "caption 2 of 2 is empty; leave it out"),
+        ([" \n", "rain"], DataError, "caption 1 of 2 is empty; leave it out"),
+    ],
+)
+def test_rank_needs_captions(mini, captions: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(message)):
+        rank(*mini, np.zeros(16_000, np.float32), captions)
+
+
+def test_rank_names_the_sound_that_it_cannot_hear(mini, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"not audio")
+    soundfile.write(tmp_path / "b.wav", np.zeros(0), 16_000)
+    for name, kind, message in (
+        ("a.wav", BadClipError, " cannot be decoded as audio ("),
+        ("b.wav", BadClipError, " is empty (0 samples)"),
+        ("none.wav", NotFoundError, "; give a wav, flac, ogg or mp3 file"),
+        ("", NotFoundError, " is a folder; give one wav, flac, ogg or mp3 file"),
+    ):
+        for path in (tmp_path / name, str(tmp_path / name)):
+            with pytest.raises(kind) as error:
+                rank(*mini, path, ["rain"])
+            assert f"{path}{message}" in str(error.value) and str(error.value).count(str(path)) == 1
 
 
 def test_a_collapsed_text_tower_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,15 +1,17 @@
 """Checkpoints in and out, and the folders of runs."""
 
+import errno
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import ClapModel, ClapProcessor
+from transformers import BertConfig, ClapModel, ClapProcessor
 
 from support.tiny import assert_equal, groups, tiny_clap, tiny_processor, weights
 from teminal_hf.audio.log_mel import LogMel
@@ -17,6 +19,7 @@ from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import CONNECTIVES, caption
 from teminal_hf.data.groups import plain_caption, plan
 from teminal_hf.data.zste_items import plan_zste
+from teminal_hf.errors import CheckpointError, NotFoundError, OfflineError, TeminalError
 from teminal_hf.models import checkpoint as models
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.models.stages import StagePolicy, apply_stage
@@ -88,22 +91,103 @@ def test_a_processor_that_has_truncated_hears_whole_recordings_once_loaded(tmp_p
     assert torch.equal(features(tmp_path / "mended"), truth)
 
 
-def test_a_pickle_is_refused(tmp_path: Path) -> None:
-    model, processor = tiny_clap(), tiny_processor()
-    save_clap(model, processor, tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match=r"model\.safetensors"):
+def test_a_fused_checkpoint_is_refused(tmp_path: Path) -> None:
+    save_clap(tiny_clap(fused=True), tiny_processor(), tmp_path)
+    with pytest.raises(CheckpointError, match="enable_fusion=True"):
         load_clap(str(tmp_path))
 
 
-def test_a_fused_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    tiny_clap(fused=True).save_pretrained(tmp_path)
-    tiny_processor().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="enable_fusion=True"):
+def cut(name: str, share: float = 0.5) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(share * len(content))])
+
+    return spoil
+
+
+def without(*names: str) -> Callable[[Path], object]:
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny_clap().state_dict(), folder / "pytorch_model.bin")
+
+
+def lacking(folder: Path) -> None:
+    model = tiny_clap()
+    model.save_pretrained(
+        folder, state_dict={k: v for k, v in weights(model).items() if not k.startswith("text_projection.linear2")}
+    )
+
+
+def configured(old: str, new: str) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        text = (folder / "config.json").read_text()
+        assert old in text
+        (folder / "config.json").write_text(text.replace(old, new))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("config.json"), r"cannot be loaded: Unrecognized model in .* `teminal doctor .*` says"),
+        (
+            cut("config.json"),
+            r"cannot be loaded: .*config\.json' is not a valid JSON file\. .* `teminal doctor .*` says",
+        ),
+        (configured('"model_type": "clap"', '"model_type": "klap"'), "cannot be loaded: .* model type `klap` but"),
+        (
+            configured('"hidden_size": 16', '"hidden_size": "x"'),
+            "cannot be loaded: Validation error for field 'hidden_",
+        ),
+        (BertConfig().save_pretrained, r"is a 'bert' checkpoint; a CLAP one \(model_type 'clap'\) is needed"),
+        (without("model.safetensors"), r"cannot be loaded: .*no file named model\.safetensors"),
+        (pickled, r"cannot be loaded: .*no file named model\.safetensors"),
+        (cut("model.safetensors"), "cannot be loaded: Error while deserializing header"),
+        (cut("model.safetensors", 0.0), "cannot be loaded: Error while deserializing header"),
+        (
+            lacking,
+            r"2 weight tensor\(s\) are missing: text_projection\.linear2\.bias, text_projection\.linear2\.weight; ",
+        ),
+        (
+            tiny_clap(mels=32).config.save_pretrained,
+            r"4 weight .* not of the size that its config\.json says: .*norm\.bias \(16,\) for \(32,\), .*, \.\.\.; ",
+        ),
+        (without("processor_config.json"), "cannot be loaded: Can't load feature extractor for"),
+        (without("tokenizer.json"), "has no tokenizer, or an empty one; save its base's beside the weights"),
+        (without("tokenizer.json", "tokenizer_config.json"), "has no tokenizer, or an empty one"),
+        (cut("tokenizer.json"), "cannot be loaded: "),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+    save_clap(tiny_clap(), tiny_processor(), tmp_path)
+    load_clap(str(tmp_path))
+    spoil(tmp_path)
+    with pytest.raises(CheckpointError, match=message) as error:
         load_clap(str(tmp_path))
-    with pytest.raises(OSError):
-        load_clap(str(tmp_path / "nothing"))
+    assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "stage_a-001").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match=re.escape("there is no folder runs/none; runs/ holds: stage_a-001")):
+        load_clap("runs/none")
+    with pytest.raises(OfflineError, match="Fetch it once, online: hf download laion/none"):
+        load_clap("laion/none")
+
+
+def test_the_systems_errors_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(models.AutoConfig, "from_pretrained", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        load_clap(str(tmp_path))
+    assert not isinstance(error.value, TeminalError)
 
 
 def test_loading_makes_a_tiling_extractor_pad_and_half_precision_single(tmp_path: Path) -> None:

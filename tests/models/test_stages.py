@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapConfig, ClapModel
 
-from support.tiny import embeddings, groups, tiny_clap, tiny_processor
+from support.tiny import embeddings, groups, tiny_clap, tiny_processor, train_mode
 from teminal_hf.models.checkpoint import save_clap
 from teminal_hf.models.split import SplitPoint, audio_prefix, text_prefix, unwrap_clap
-from teminal_hf.models.stages import StagePolicy, Trainable, apply_stage, merged, train_mode
+from teminal_hf.models.stages import StagePolicy, Trainable, apply_stage, merged
 from teminal_hf.training.data_collator import GroupCollator
 
 ENCODER = "audio_model.audio_encoder"
@@ -190,7 +190,7 @@ def test_merged_copies_the_trained_log_scale() -> None:
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_train_mode_reaches_trained_layers_alone(tuning: str) -> None:
+def test_frozen_modules_are_all_but_the_trained_layers(tuning: str) -> None:
     model = tiny_clap(dropout=0.5)
     tuned, _ = apply_stage(model, StagePolicy(tuning=tuning))
     train_mode(tuned)
@@ -219,7 +219,7 @@ def test_train_mode_reaches_trained_layers_alone(tuning: str) -> None:
         assert torch.equal(buffer, buffers[name]), name
 
 
-def test_without_train_mode_the_batch_norm_would_drift() -> None:
+def test_in_train_mode_the_frozen_batch_norm_would_drift() -> None:
     """The control of the test above: `model.train()` alone does move the statistics."""
     model = tiny_clap()
     before = model.audio_model.audio_encoder.batch_norm.running_mean.clone()

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from teminal_hf.data.captions import BOTH, SINGLE, caption
-from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
 from teminal_hf.training.config import TeminalConfig
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -196,6 +196,13 @@ def trainer(
     collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
     rows = own.pop("train_dataset") if "train_dataset" in own else groups(n_groups, args.views)
     return TeminalTrainer(model, args, data_collator=collator, train_dataset=rows, **own)
+
+
+def train_mode(model: nn.Module) -> None:
+    """The modes that the trainer's steps are taken in."""
+    model.train()
+    for module in frozen_modules(model):
+        module.training = False
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.tiny import ALL_VIEWS, groups, tiny_clap, tiny_processor, trainer
+from support.tiny import ALL_VIEWS, groups, tiny_clap, tiny_processor, train_mode, trainer
 from teminal_hf.models.split import audio_prefix, audio_suffix, text_prefix, text_suffix
-from teminal_hf.models.stages import StagePolicy, apply_stage, train_mode
+from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.data_collator import GroupCollator
 
 CUT = StagePolicy().split_point
@@ -64,6 +64,7 @@ def test_dropout_is_the_same_in_both_passes(cached: bool) -> None:
     model, _ = apply_stage(tiny_clap(dropout=0.3), StagePolicy())
     train_mode(model)
     batch = GroupCollator(tiny_processor(), ["forward"])(groups(7, ("forward",)))
+    del batch["meanings"]
     mask, found = batch["attention_mask"], []
     with torch.no_grad():
         tokens = audio_prefix(model, CUT, batch["input_features"])
@@ -118,6 +119,7 @@ def test_activations_of_the_whole_batch_are_never_held() -> None:
 def test_evaluation_takes_chunks_too() -> None:
     model, _ = apply_stage(tiny_clap(), StagePolicy())
     batch = GroupCollator(tiny_processor(), ALL_VIEWS)(groups(3, ALL_VIEWS))
+    del batch["meanings"]
     with torch.no_grad():
         whole, chunked = model(**batch), model(**batch, chunk_rows=5)
     torch.testing.assert_close(chunked.audio_embeds, whole.audio_embeds, atol=1e-6, rtol=0)

@@ -19,6 +19,16 @@ from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_l
 WEIGHTS = {"alpha_same_time": 3.0, "alpha_cross_time": 0.5, "alpha_same_overlap": 2.0, "alpha_cross_overlap": 0.7}
 
 
+class Tracker(TrainerCallback):
+    """Notes what a tracker is given, when it is given it."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        self.rows.append((state.global_step, dict(logs)))
+
+
 class Gradients(TrainerCallback):
     """Notes every step's gradients."""
 
@@ -160,6 +170,23 @@ def test_zste_is_logged_with_eval_loss_and_chooses_the_checkpoint(tmp_path: Path
     saved = tmp_path / "checkpoint-2"
     assert (saved / "model.safetensors").is_file() and not list(saved.glob("pytorch_model*"))
     assert_equal(weights(ClapModel.from_pretrained(saved, use_safetensors=True)), seen[1])
+
+
+def test_trackers_are_given_zste_at_every_evaluation_and_the_parts_of_the_loss(tmp_path: Path) -> None:
+    figures, tracker = iter(range(4)), Tracker()
+    t = trainer(
+        tmp_path, max_steps=4, eval_dataset=groups(5, seed=3), zste=lambda _: {"3O": float(next(figures)), "1": 0.5},
+        eval_strategy="steps", eval_steps=2, logging_steps=1, eval_on_start=True, callbacks=[tracker],
+    )  # fmt: skip
+    t.train()
+    t.evaluate()
+    evaluated = [(step, row) for step, row in tracker.rows if "eval_loss" in row]
+    assert [(step, row["eval_zste_3O"], row["eval_zste_1"]) for step, row in evaluated] == [
+        (0, 0.0, 0.5), (2, 1.0, 0.5), (4, 2.0, 0.5), (4, 3.0, 0.5)
+    ]  # fmt: skip
+    assert all(type(value) in (int, float) for _, row in evaluated for value in row.values())  # others are dropped
+    steps = [row for _, row in tracker.rows if "loss" in row]
+    assert len(steps) == 4 and all({"loss_forward", "loss_reversed", "loss_overlay"} <= row.keys() for row in steps)
 
 
 def test_two_runs_are_bit_equal_and_another_seed_is_not(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Retention, plain wording, and settings that are refused."""
 
+import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers.integrations import integration_utils
 
 from support.tiny import ALL_VIEWS, STAGE_B, assert_equal, config, groups, tiny_clap, tiny_processor, trainer, weights
+from teminal_hf.errors import ConfigError
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -93,6 +97,10 @@ def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
         ({"views": []}, "views is empty; name at least one, such as forward"),
         ({"views": ["forward", "forward"]}, "views must differ, got ['forward', 'forward']"),
         ({"plain_share": 1.5}, "plain_share must be between 0 and 1, got 1.5"),
+        ({"plain_share": math.nan}, "plain_share must be between 0 and 1, got nan"),
+        ({"retention": math.nan, "views": ALL_VIEWS}, "retention must be a finite number, got nan; 0 leaves it out"),
+        ({"alpha_same_overlap": math.inf}, "alpha_same_overlap must be a finite number, got inf"),
+        ({"beta": -math.inf}, "beta must not be negative, got -inf"),
         ({"retention": 1.0}, "retention is about single views, and views are ['forward', 'reversed', 'overlay']"),
         ({"retention": 1.0, "views": ALL_VIEWS}, "retention needs the starting checkpoint as reference="),
         ({"per_device_train_batch_size": 1}, "a global batch of one group has no negatives from other groups"),
@@ -101,6 +109,36 @@ def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
 def test_bad_settings_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         trainer(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "module", "package"),
+    [
+        ("tensorboard", ("tensorboard", "tensorboardX"), "tensorboard"),
+        ("trackio", ("trackio",), "trackio"),
+        ("wandb", ("wandb",), "wandb"),
+        ("azure_ml", ("azureml",), "azureml-sdk"),
+        ("flyte", ("flytekit",), "flytekit"),
+    ],
+)
+def test_a_tracker_that_is_not_installed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str, module: tuple[str, ...], package: str
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in module else find(name, *a))
+    message = f"report_to {tracker}: it is not installed, or not set up, here; pip install {package}, or set it to "
+    for given in (tracker, [tracker]):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            config(tmp_path, report_to=given)
+
+
+def test_trackers_by_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config(tmp_path, report_to="none").report_to == []
+    monkeypatch.setattr(integration_utils, "is_trackio_available", lambda: True)
+    assert config(tmp_path, report_to="trackio").report_to == ["trackio"]
+    assert "trackio" in config(tmp_path, report_to="all").report_to
+    with pytest.raises(ConfigError, match="report_to: paper is not supported, only azure_ml, comet_ml, "):
+        config(tmp_path, report_to=["trackio", "paper"])
 
 
 def test_a_collator_of_other_views_or_one_wording_is_refused(tmp_path: Path) -> None:
