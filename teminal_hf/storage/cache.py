@@ -69,10 +69,17 @@ def entries() -> list[Entry]:
     for kind in KINDS:
         for folder in sorted((cache_root() / kind).glob("*")):
             about = folder / _ABOUT
-            what = json.loads(about.read_text(encoding="utf-8"))["what"] if about.is_file() else ""
+            what = _what(about)
             n_bytes = sum(_size(file) for file in folder.iterdir())
             found.append(Entry(kind, folder.name, what, n_bytes))
     return sorted(found, key=lambda entry: -entry.n_bytes)
+
+
+def _what(about: Path) -> str:
+    try:
+        return str(json.loads(about.read_text(encoding="utf-8"))["what"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "(its description is missing or damaged)"
 
 
 def _size(file: Path) -> int:

@@ -1,6 +1,7 @@
 """Decoded clips on disk: the same samples as decoding gives, read again from disk and never after they changed."""
 
 import errno
+import json
 import logging
 import os
 import pickle
@@ -8,6 +9,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from datasets import Audio, Dataset
 from torch.utils.data import DataLoader
 
 from support.clips import table, tone
+from support.damage import DAMAGES
 from teminal_hf.audio.waveform import decode, trim_silence
 from teminal_hf.clips import audio_column as audio_cells
 from teminal_hf.clips import sources
@@ -295,3 +298,41 @@ def test_other_errors_of_the_system_are_left_as_they_are(esc50: Path, monkeypatc
     monkeypatch.setattr(sources, "decode", refused)
     with pytest.raises(OSError, match=r"\[Errno 5\] Input/output error: '.*1-100-A-0.wav'"):
         esc50_folder(esc50).usable(RATE)
+
+
+# What is damaged
+
+
+@pytest.mark.parametrize("name", ["samples.int16", "index.json"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_store_is_decoded_anew(
+    esc50: Path, decoded: list[str], damage: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = esc50_folder(esc50).usable(RATE)
+    truths = {clip_id: before.waveform(clip_id, RATE).copy() for clip_id in before.ids}
+    contents = [before.content(clip_id) for clip_id in before.ids]
+    path = folders()[2] / name
+    damage(path)
+    lost = name == "index.json" and not path.exists()
+    after = esc50_folder(esc50).usable(RATE)
+    assert len(decoded) == 36  # the fold alone
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (0 if lost else 1) and all("they are decoded anew" in message for message in messages)
+    for clip_id, truth_of_clip in truths.items():
+        np.testing.assert_array_equal(after.waveform(clip_id, RATE), truth_of_clip)
+    assert [after.content(clip_id) for clip_id in after.ids] == contents
+    esc50_folder(esc50).usable(RATE)
+    assert len(decoded) == 36
+
+
+def test_a_changed_number_in_the_index_is_noticed(esc50: Path, decoded: list[str]) -> None:
+    esc50_folder(esc50).usable(RATE)
+    path = folders()[0] / "index.json"
+    index = json.loads(path.read_text())
+    for field, value in (("step", 0.5), ("start", 3), ("offset", 2), ("length", 7)):
+        n = len(decoded)
+        changed = json.loads(json.dumps(index))
+        changed["clips"][1][field] = value
+        path.write_text(json.dumps(changed))
+        esc50_folder(esc50).usable(RATE)
+        assert len(decoded) == n + 6, field
