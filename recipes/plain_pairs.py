@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import set_seed
 
 from teminal_hf.commands.door import door
@@ -39,21 +40,24 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     data = caption_pair_data(config, processor.feature_extractor)
     hub_model_id = open_repository(config)
     tuned, trainable = apply_stage(model, config.run.policy())
-    run = Run.open(config.stage, config.output_dir)
-    run.begin(config.given, facts_of(config, start, trainable, data))
-
-    args = config.training_arguments(run.folder, hub_model_id)
-    collator = GroupCollator(processor, args.views)
-    train, collate = data.train, collator.__call__
-    if config.run.cache_prefix:
-        (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
-    trainer = TeminalTrainer(tuned, args, data_collator=collate, train_dataset=train, processing_class=processor)
-    trainer.train(resume_from_checkpoint=run.last_checkpoint() if config.run.resume else None)
-    if trainer.is_world_process_zero():
-        run.finish(tuned, processor, trainer.state)
-        write_card(run.folder, hub_model_id or run.folder.name)
-        run.announce()
-        publish(config, run.folder, hub_model_id)
+    with Run.open(config.stage, config.output_dir) as run:
+        run.begin(config.given, facts_of(config, start, trainable, data))
+        if not run.has("weights"):
+            args = config.training_arguments(run.folder, hub_model_id)
+            collator = GroupCollator(processor, args.views)
+            train, collate = data.train, collator.__call__
+            if config.run.cache_prefix:
+                (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
+            trainer = TeminalTrainer(
+                tuned, args, data_collator=collate, train_dataset=train, processing_class=processor
+            )
+            trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)
+            if trainer.is_world_process_zero():
+                run.save(tuned, processor, trainer.state)
+        if PartialState().is_main_process:
+            run.once("card", lambda: write_card(run.folder, hub_model_id or run.folder.name))
+            run.once("push", lambda: publish(config, run.folder, hub_model_id))
+            run.complete()
     return run.folder
 
 

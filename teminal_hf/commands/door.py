@@ -2,11 +2,13 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from teminal_hf.errors import TeminalError
+from teminal_hf.errors import Stopped, TeminalError
 
 ISSUES = "https://github.com/teminal/teminal_hf/issues"
 
@@ -20,8 +22,12 @@ def door() -> Iterator[None]:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # say it once
     logging.getLogger("teminal_hf").setLevel(level)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+    except KeyboardInterrupt as error:  # a run has said what is saved
+        sys.exit(128 + (signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT))
     except TeminalError as error:
         if os.environ.get("TEMINAL_DEBUG") == "1":
             raise
@@ -31,3 +37,8 @@ def door() -> Iterator[None]:
             sys.exit(f"error: {error.filename}: {error.strerror}")  # the system's word on a file that was named
         error.add_note(f"\nThis is a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}")
         raise
+
+
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is half written is being removed
+    raise Stopped

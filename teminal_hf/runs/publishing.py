@@ -56,7 +56,7 @@ def push_run(
         PushError: as `push_folder`.
     """
     folder = Path(folder)
-    if not run_folder.is_complete(folder):
+    if not run_folder.has_weights(folder):
         raise DataError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
     extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
     if extractor.get("padding") != "pad":

@@ -9,14 +9,15 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers.trainer_utils import get_last_checkpoint
 
 from teminal_hf.errors import NotFoundError, TakenError
 from teminal_hf.storage.atomic import write_json
+from teminal_hf.training.checkpoints import checkpoints, is_whole
 
 ROOT = Path("runs")
 RECORD = "run.json"
 CONFIG = "config.yaml"
+FINISHED = "finished"  # the steps after the training that were done
 _PACKAGES = (
     "teminal_hf",
     "torch",
@@ -37,7 +38,8 @@ def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
     A run that was cut before its first checkpoint has nothing to lose, and its folder is used again.
 
     Raises:
-        TakenError: the folder holds a run and `resume` is not set, or a finished run, or one of another stage.
+        TakenError: the folder holds a run and `resume` is not set, or a finished run, or one of another stage, or
+            things that are no run.
         NotFoundError: `resume` is set and there is no run.
     """
     if output_dir is None:
@@ -50,11 +52,19 @@ def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
         raise TakenError(f"the run in {folder} is finished: nothing to resume; name another --output_dir")
     if resume and record and record["stage"] != stage:
         raise TakenError(f"{folder} holds a run of {record['stage']}, not of {stage}; name another --output_dir")
-    if record and not resume and (record["complete"] or get_last_checkpoint(str(folder))):
+    if not record and not resume and folder.is_dir() and (strange := _strangers(folder)):
+        raise TakenError(f"{folder} holds other things ({', '.join(strange)}); name another --output_dir for the run")
+    if record and not resume and (has_weights(folder) or any(map(is_whole, checkpoints(folder)))):
         raise TakenError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
     if resume and not record:
         found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"
         raise NotFoundError(f"nothing to resume in {folder}: {found}; leave --resume out to start there")
+
+
+def _strangers(folder: Path) -> list[str]:
+    """A few names of what is in a folder that holds no run; what a run may have left before its record is none."""
+    left = {CONFIG, *(path.name for path in folder.glob("*.draft"))}
+    return sorted(path.name for path in folder.iterdir() if path.name not in left)[:4]
 
 
 def open_folder(kind: str, output_dir: str | None) -> Path:
@@ -93,8 +103,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def is_complete(folder: Path) -> bool:
-    return bool(read_record(folder).get("complete")) and (folder / "model.safetensors").is_file()
+def has_weights(folder: Path) -> bool:
+    """Whether the training in `folder` has ended and its model is there; figures, card or push may be missing yet."""
+    record = read_record(folder)
+    trained = record.get("complete") or "weights" in record.get(FINISHED, ())
+    return bool(trained) and (folder / "model.safetensors").is_file()
 
 
 def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: Iterable[int]) -> Path | None:
@@ -105,7 +118,7 @@ def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: I
     for folder in (*siblings, *numbered):
         record = read_record(folder)
         same = (record.get("base"), record.get("source")) == (base, source)
-        if same and is_complete(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
+        if same and has_weights(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
             return folder
     return None
 
@@ -116,7 +129,7 @@ def newest_run() -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    finished = [record for record in ROOT.glob(f"**/{RECORD}") if is_complete(record.parent)]
+    finished = [record for record in ROOT.glob(f"**/{RECORD}") if has_weights(record.parent)]
     if not finished:
         raise NotFoundError(
             f"no finished run in {ROOT}/, and a post-trained checkpoint is needed: name one with --model, or train one "

@@ -1,5 +1,6 @@
 """Files and folders that exist whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from teminal_hf.errors import TakenError
+from safetensors import SafetensorError
+
+from teminal_hf.errors import StorageError, TakenError
 
 
 @contextmanager
@@ -55,3 +58,33 @@ def folder_written_whole(folder: Path, advice: str = "name another one") -> Iter
         if folder.exists():
             folder.rmdir()  # it is empty
     draft.rename(folder)
+
+
+def follow_umask(folder: Path) -> None:
+    """safetensors writes files for their owner alone; let them be as open as what lies beside them."""
+    config = folder / "config.json"
+    for path in folder.glob("*.safetensors"):
+        if config.is_file():
+            shutil.copymode(config, path)
+
+
+@contextmanager
+def no_full_disk(folder: Path) -> Iterator[None]:
+    """What is written in this block goes to `folder`; a full disk is a message that says so.
+
+    Raises:
+        StorageError: in the place of what the writing library raised.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, of torch.save, of safetensors
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+            text in str(error) for text in ("No space left", "os error 28", "Disk quota exceeded", "file write failed")
+        )
+        if not full or isinstance(error, StorageError):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise StorageError(
+            f"the disk of {folder} is full ({free / 2**20:.0f} MiB free): make room and run again (a run goes on by "
+            "--resume); --save_total_limit 1 keeps one checkpoint, `teminal cache clear` removes what earlier runs left"
+        ) from error
