@@ -71,7 +71,7 @@ def push_run(
     except PushError as error:
         raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
     write_card(folder, repo_id)
-    record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
+    record = run_folder.as_complete(run_folder.read_record(folder))  # the push is the last step
     config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
     config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
     instead = {

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import ClapModel, ClapProcessor, TrainerState
 
 from teminal_hf.models.checkpoint import save_clap
-from teminal_hf.runs.run_folder import CONFIG, FINISHED, open_folder, read_record, write_record
+from teminal_hf.runs.run_folder import CONFIG, FINISHED, RECORD, as_complete, open_folder, read_record, write_record
 from teminal_hf.storage.atomic import no_full_disk, write_json
 from teminal_hf.training.checkpoints import newest_whole, remove_halves
 
@@ -77,7 +77,7 @@ class Run:
     def complete(self) -> None:
         """All is done: the run is neither resumed nor written to any more."""
         remove_halves(self.folder)
-        write_record(self.folder, complete=True)
+        write_json(self.folder / RECORD, as_complete(read_record(self.folder)))
 
     def _note(self, step: str) -> None:
         write_record(self.folder, **{FINISHED: [*read_record(self.folder).get(FINISHED, ()), step]})

@@ -103,6 +103,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def as_complete(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run with nothing left to do."""
+    return {name: value for name, value in record.items() if name != FINISHED} | {"complete": True}
+
+
 def has_weights(folder: Path) -> bool:
     """Whether the training in `folder` has ended and its model is there; figures, card or push may be missing yet."""
     record = read_record(folder)

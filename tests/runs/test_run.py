@@ -52,7 +52,7 @@ def test_a_step_that_is_stopped_is_done_by_resume_and_no_other_twice(
         run_recipe("stage_b", *SMALL)
     capsys.readouterr()
     run_recipe("stage_b", "--resume", "--output_dir", "run")
-    assert record()["complete"] and record()["finished"] == ["weights", "report", "card", "push"]
+    assert record()["complete"] and "finished" not in record()
     assert ("| 3O |" in capsys.readouterr().out) == (step == "report")
     after = load_file("run/model.safetensors")
     assert all(torch.equal(weights[name], after[name]) for name in weights)
