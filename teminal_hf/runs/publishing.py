@@ -2,12 +2,13 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from teminal_hf.errors import DataError, PushError
+from teminal_hf.errors import DataError
 from teminal_hf.hub.cards import CARD, public_name
 from teminal_hf.hub.push import CHECKPOINT_FILES, make_repo, push_folder, try_again
 from teminal_hf.runs import run_folder
@@ -66,11 +67,6 @@ def push_run(
         )
     command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]
     retry = try_again(folder, *command, *(["--revision", revision] if revision else []))
-    try:
-        repo_id = make_repo(repo_id, "model", private=private, token=token, revision=revision)
-    except PushError as error:
-        raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
-    write_card(folder, repo_id)
     record = run_folder.as_complete(run_folder.read_record(folder))  # the push is the last step
     config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
     config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
@@ -88,6 +84,7 @@ def push_run(
         token=token,
         revision=revision,
         instead=instead,
+        prepare=partial(write_card, folder),
     )
 
 
