@@ -59,7 +59,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         )
     if bad := not_finite(model):
         raise CheckpointError(
-            f"{name} holds weights that are NaN or infinite ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}): it "
+            f"{name} holds weights that are NaN or infinite: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}; it "
             "can be neither asked nor trained; take an earlier checkpoint of the run, or it from its source again"
         )
     unwrap_clap(model)
@@ -82,13 +82,15 @@ def _saying_what_is_wrong(name: str, path: str | Path) -> Iterator[None]:
         missing = isinstance(error, OSError) and not Path(path).exists()
         what = " ".join(str(error).strip().split("\n")[:1]) or type(error).__name__
         raise (NotFoundError if missing else CheckpointError)(
-            f"{name} cannot be loaded: {what.rstrip('.:')}. What there is of it, `teminal doctor {name}` says{_cached(name)}"
+            f"{name} cannot be loaded: {what.rstrip('.:')}. What there is of it, `teminal doctor {name}` says"
+            + _cached(name)
         ) from error
 
 
 def _cached(name: str) -> str:
     """Which file to delete should a download have been damaged: its size is all that huggingface_hub compares."""
-    cached = None if Path(name).exists() else try_to_load_from_cache(name, "model.safetensors")
+    is_hub_id = not Path(name).exists() and name.count("/") <= 1
+    cached = try_to_load_from_cache(name, "model.safetensors") if is_hub_id else None
     return f"; if its download was damaged, delete {cached} and load it again" if isinstance(cached, str) else ""
 
 
