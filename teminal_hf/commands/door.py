@@ -10,6 +10,13 @@ from contextlib import contextmanager
 
 from teminal_hf.errors import Stopped, TeminalError
 
+# By package and name, so that none is imported here: what is wrong is a file, a data set, a name or too little memory.
+_MENDABLE = {
+    *("datasets.DatasetsError", "huggingface_hub.HFValidationError", "pyarrow.ArrowException", "yaml.YAMLError"),
+    *("safetensors.SafetensorError", "safetensors_rust.SafetensorError", "soundfile.SoundFileError"),
+    *("torch.OutOfMemoryError", "json.JSONDecodeError"),
+    *("builtins.OSError", "builtins.ImportError", "builtins.MemoryError"),
+}
 ISSUES = "https://github.com/teminal/teminal_hf/issues"
 
 
@@ -33,10 +40,26 @@ def door() -> Iterator[None]:
             raise
         sys.exit(f"error: {error}")
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None and os.environ.get("TEMINAL_DEBUG") != "1":
-            sys.exit(f"error: {error.filename}: {error.strerror}")  # the system's word on a file that was named
+        if os.environ.get("TEMINAL_DEBUG") != "1" and (message := _of_a_library(error)):
+            sys.exit(f"error: {message}")
         error.add_note(f"\nThis is a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}")
         raise
+
+
+def _of_a_library(error: BaseException) -> str:
+    """The message of a library's error about files, data sets, names or memory, with its cause; "" for a fault."""
+    if not any(f"{cls.__module__.partition('.')[0]}.{cls.__name__}" in _MENDABLE for cls in type(error).__mro__):
+        return ""
+    if isinstance(error, OSError) and error.filename is not None:  # the system's word on a file that was named
+        return f"{error.filename}: {error.strerror}"
+    reasons, link = dict[str, None](), error
+    while link is not None:
+        if isinstance(link, TeminalError):  # raised in what the library called
+            return str(link)
+        reasons[" ".join(str(link).split())] = None
+        link = link.__cause__  # type: ignore[assignment]  # None ends it
+    what = ": ".join(filter(None, reasons)) or "there is too little memory"
+    return f"{what} ({type(error).__name__}; TEMINAL_DEBUG=1 shows where)"
 
 
 def _stop(number: int, frame: object) -> None:

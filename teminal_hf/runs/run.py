@@ -16,7 +16,7 @@ from transformers import ClapModel, ClapProcessor, TrainerState
 
 from teminal_hf.models.checkpoint import save_clap
 from teminal_hf.runs.run_folder import CONFIG, FINISHED, RECORD, as_complete, open_folder, read_record, write_record
-from teminal_hf.storage.atomic import no_full_disk, write_json
+from teminal_hf.storage.atomic import no_full_disk, write_json, written_whole
 from teminal_hf.training.checkpoints import newest_whole, remove_halves
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class Run:
             for draft in (*self.folder.glob("*.draft"), *self.folder.glob("push-*")):
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
             with no_full_disk(self.folder):
-                (self.folder / CONFIG).write_text(yaml.safe_dump(dict(given), sort_keys=True), encoding="utf-8")
+                with written_whole(self.folder / CONFIG) as draft:
+                    draft.write_text(yaml.safe_dump(dict(given), sort_keys=True), encoding="utf-8")
                 write_record(self.folder, **facts)
         self._began = time.perf_counter()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from teminal_hf.errors import StorageError, TakenError
+from teminal_hf.errors import NotFoundError, StorageError, TakenError
 
 
 @contextmanager
@@ -34,6 +34,15 @@ def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a reader never meets half a file."""
     with written_whole(path) as draft:
         draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Raise a NotFoundError or a TakenError unless a file may be written here: asked before what it is to hold is
+    computed."""
+    if path.is_dir():
+        raise TakenError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise NotFoundError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
 
 
 def check_free(folder: Path, advice: str = "name another one") -> None:

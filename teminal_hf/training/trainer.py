@@ -12,7 +12,7 @@ from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import STAGE_B_VIEWS
-from teminal_hf.errors import DivergedError
+from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
 from teminal_hf.models.tokenizer import fit_to_clap
@@ -55,7 +55,10 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         zste: Callable[[nn.Module], dict[str, float]] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (ValueError, ImportError, NotImplementedError) as error:  # of settings that transformers cannot follow
+            raise ConfigError(" ".join(str(error).split())) from error
         if self.args.retention and reference is None:
             raise ValueError("retention needs the starting checkpoint as reference=")
         self.reference = None if reference is None else reference.to(self.args.device).eval()

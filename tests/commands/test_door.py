@@ -1,6 +1,7 @@
 """What a person sees when something goes wrong: a message for what they can mend, a traceback for a fault."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -36,10 +37,34 @@ def test_a_file_that_the_system_refuses_is_named() -> None:
 
 
 def test_a_fault_of_ours_is_a_traceback_that_says_where_to_report_it() -> None:
-    for error in ("ValueError('of a library')", "KeyError('x')", "OSError('no file named')"):
+    for error in ("ValueError('of a library')", "KeyError('x')", "RuntimeError('shapes')"):
         done = run(error)
         assert done.returncode == 1 and done.stderr.startswith("Traceback")
         assert done.stderr.endswith(f"a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("OSError('x is no folder\\nand no model')", "x is no folder and no model (OSError;"),
+        ("ConnectionError('no route')", "no route (ConnectionError;"),
+        ("ImportError('pip install bitsandbytes')", "pip install bitsandbytes (ImportError;"),
+        ("MemoryError()", "there is too little memory (MemoryError;"),
+        ("__import__('json').JSONDecodeError('cut', 'x', 0)", "cut: line 1 column 1 (char 0) (JSONDecodeError;"),
+        ("__import__('safetensors').SafetensorError('cut')", "cut (SafetensorError;"),
+    ],
+)
+def test_what_a_library_says_of_files_and_memory_is_one_line(error: str, message: str) -> None:
+    done = run(error)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {message} TEMINAL_DEBUG=1 shows where)")
+
+
+def test_the_cause_that_a_library_wrapped_is_said() -> None:
+    from datasets.exceptions import DatasetGenerationError
+
+    for cause, message in ((KeyError("audio"), "generating: 'audio' (Dataset"), (ConfigError("of ours"), "of ours")):
+        with pytest.raises(SystemExit, match=re.escape(message)), door():
+            raise DatasetGenerationError("generating") from cause
 
 
 def test_debug_shows_every_traceback() -> None:
