@@ -24,7 +24,7 @@ from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import caption_pair_data
+from teminal_hf.runs.training_data import caption_pair_data, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -38,6 +38,7 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     model, processor = load_clap(start.checkpoint)
     check_text_tower(model, processor)
     data = caption_pair_data(config, processor.feature_extractor)
+    warn_of_long_captions(data, processor)
     hub_model_id = open_repository(config)
     tuned, trainable = apply_stage(model, config.run.policy())
     with Run.open(config.stage, config.output_dir) as run:

@@ -27,7 +27,7 @@ from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import group_data
+from teminal_hf.runs.training_data import group_data, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -48,6 +48,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config, clips, folds, processor.feature_extractor)
+    warn_of_long_captions(data, processor)
     eval_evaluator, final_evaluator = evaluators(config, data, processor)
     hub_model_id = open_repository(config)
 

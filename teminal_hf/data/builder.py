@@ -71,6 +71,7 @@ class TemporalConfig(datasets.BuilderConfig):
     audio_column: str = "audio"
     label_column: str = "category"
     fold_column: str | None = "fold"
+    group_column: str | None = None
     clips_per_class: int = 12
     sampling_rate: int = 48_000
     window: float = 10.0

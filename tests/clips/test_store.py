@@ -21,6 +21,7 @@ from support.clips import table, tone
 from support.damage import DAMAGES
 from teminal_hf.audio.waveform import decode, trim_silence
 from teminal_hf.clips import audio_column as audio_cells
+from teminal_hf.clips import esc50 as esc50_clips
 from teminal_hf.clips import sources
 from teminal_hf.clips import store as clip_store
 from teminal_hf.clips.sources import esc50_folder, from_dataset, sound_bank
@@ -47,7 +48,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).stem)
         return decode(path, rate)
 
-    for module in (sources, audio_cells):
+    for module in (esc50_clips, audio_cells):
         monkeypatch.setattr(module, "decode", noted)
     return names
 
@@ -248,7 +249,7 @@ def test_a_writer_that_stops_leaves_nothing_that_is_read(esc50: Path, monkeypatc
             raise KeyboardInterrupt
         return decode(path, rate)
 
-    monkeypatch.setattr(sources, "decode", cut)
+    monkeypatch.setattr(esc50_clips, "decode", cut)
     with pytest.raises(KeyboardInterrupt):
         esc50_folder(esc50).usable(RATE)
     whole = [folder for folder in folders() if (folder / clip_store.INDEX).exists()]
@@ -295,7 +296,7 @@ def test_other_errors_of_the_system_are_left_as_they_are(esc50: Path, monkeypatc
     def refused(path: str, rate: int) -> np.ndarray:
         raise OSError(errno.EIO, "Input/output error", path)
 
-    monkeypatch.setattr(sources, "decode", refused)
+    monkeypatch.setattr(esc50_clips, "decode", refused)
     with pytest.raises(OSError, match=r"\[Errno 5\] Input/output error: '.*1-100-A-0.wav'"):
         esc50_folder(esc50).usable(RATE)
 
