@@ -46,7 +46,7 @@ class AudioColumn:
         feature = self._cells.features[column]
         self._samples = _sample_type(feature, where, flag)
         self._files: list[Path] | None = None
-        if isinstance(feature, Value) and feature.dtype in _TEXT:
+        if is_text(feature):
             self._files = _files(self._cells[column][:], base, where)
         self._base = base
         if self._samples is not None and self._samples.startswith("float"):
@@ -212,6 +212,11 @@ def _files(cells: Sequence[Any], base: Path | None, where: str) -> list[Path]:
             "folder of the file that holds them; correct them, or store the sounds by the Audio feature"
         )
     return [path for path in paths if path is not None]
+
+
+def is_text(feature: Any) -> bool:
+    """Whether the cells of a column with this feature are text."""
+    return isinstance(feature, Value) and feature.dtype in _TEXT
 
 
 def file_state(path: Path) -> str:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
-from datasets import Dataset, DatasetDict, Value, load_dataset, load_from_disk
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 
+from teminal_hf.clips.audio_column import is_text
 from teminal_hf.clips.folds import is_split
 from teminal_hf.clips.spreadsheets import leads_out, read_sheet
-from teminal_hf.errors import DataError, NotFoundError
+from teminal_hf.errors import DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
 FILE_COLUMNS = ("file_name", "filename", "audio_path", "filepath", "path", "file")  # of tables without an audio column
@@ -73,14 +74,20 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str = "cat
 
 
 def _loaded(source: str) -> DatasetDict:
+    path = Path(source)
+    is_name = not path.is_absolute() and not source.startswith((".", "~")) and path.suffix not in TABLES
+    if not path.exists() and not (is_name and len(path.parts) <= 2):
+        raise NotFoundError(f"there is no file or folder {source}")
     try:
         with saying_what_to_fetch(source, fetching_data(source)):
             return load_dataset(source)
-    except DatasetGenerationError as error:  # it names the cause in its cause alone
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise DataError(f"{source} cannot be read as a data set: {cause}") from error
     except DatasetNotFoundError as error:
         raise NotFoundError(f"there is no folder, file or data set of the Hub {source!r} ({error})") from error
+    except TeminalError:
+        raise
+    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None  # what it says nowhere else
+        raise DataError(f"{source} cannot be read as a data set: {' '.join(str(cause or error).split())}") from error
 
 
 def _saved(source: str) -> DatasetDict:
@@ -126,7 +133,7 @@ def _folder_with_tables(root: Path, tables: list[Path], audio_column: str) -> Da
 
 def _by_split(table: Dataset, audio_column: str) -> DatasetDict:
     """By the first folder of the files' paths, where these are the names of splits."""
-    if audio_column not in table.column_names or table.features[audio_column] != Value("string"):
+    if audio_column not in table.column_names or not is_text(table.features[audio_column]):
         return DatasetDict(train=table)
     firsts = [Path(cell or "").parts[:1] for cell in table[audio_column][:]]
     names = list(dict.fromkeys(firsts))
@@ -164,7 +171,7 @@ def _table(path: Path, audio_column: str, root: Path | None = None) -> Dataset:
         raise DataError(f"{path} holds no row")
     columns = table.column_names
     named = audio_column if audio_column in columns else next((name for name in FILE_COLUMNS if name in columns), None)
-    if named is None or (named == audio_column and table.features[named] != Value("string")):
+    if named is None or not is_text(table.features[named]):
         return table
     cells = [cell or "" for cell in table[named][:]]
     if root is not None:

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Value, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from teminal_hf.audio.waveform import Waveform, resample
 from teminal_hf.clips import esc50, soundbank, soundbank_voices
-from teminal_hf.clips.audio_column import AudioColumn, need_columns
+from teminal_hf.clips.audio_column import AudioColumn, is_text, need_columns
 from teminal_hf.clips.esc50 import esc50_folder
 from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_splits
 from teminal_hf.clips.labels import class_labels
@@ -38,6 +38,8 @@ def _field(default: Any, help: str) -> Any:
 @dataclass(frozen=True)
 class ClipSource:
     """Where labelled clips come from: a folder, a data set by its name and columns, or the sound bank.
+
+    A data set is one of the Hub or what `load_rows` reads of a disk: tables of files, folders of sounds, saved ones.
 
     Every field is also a flag of the commands, a key of the recipes' YAML files, and a keyword of `load_clips` and of
     `load_dataset("teminal/esc50-temporal")`.
@@ -173,17 +175,18 @@ def _one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
 def _folds(
     dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
 ) -> list[int]:
-    if fold_column is not None and fold_column in dataset.column_names:
-        if len(set(splits)) > 1:
-            logger.info("folds are those of column %r, not the data set's own splits", fold_column)
-        return fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
     group_column = group_column or next((name for name in GROUP_COLUMNS if name in dataset.column_names), None)
     recordings: list[Hashable] = list(range(len(dataset)))
     if group_column is not None:
         cells = dataset[group_column][:]
         recordings = [row if cell in (None, "") else str(cell) for row, cell in enumerate(cells)]
+    if fold_column is not None and fold_column in dataset.column_names:
+        if len(set(splits)) > 1:
+            logger.info("folds are those of column %r, not the data set's own splits", fold_column)
+        folds = fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
+        return _say_what_is_shared(folds, recordings, group_column)
     if len(set(splits)) > 1:
-        return folds_of_splits(splits, labels, recordings)
+        return _say_what_is_shared(folds_of_splits(splits, labels, recordings), recordings, group_column)
     kept_together = "recordings cut from one source may be in several (--group_column tells which)"
     if group_column is not None:
         kept_together = f"rows of one {group_column} stay together"
@@ -196,9 +199,21 @@ def _folds(
     return dealt_folds(labels, recordings)
 
 
+def _say_what_is_shared(folds: list[int], recordings: list[Hashable], group_column: str | None) -> list[int]:
+    several = len(set(zip(recordings, folds, strict=True))) - len(set(recordings))
+    if several:
+        logger.warning(
+            "clips of one %s are in several folds, %d times: what is tested on was in part trained on. "
+            "--fold_column takes folds of your own",
+            group_column,
+            several,
+        )
+    return folds
+
+
 def _clip_ids(dataset: Dataset) -> list[str]:
     for column in ("filename", "file_name"):
-        if dataset.features.get(column) == Value("string"):
+        if is_text(dataset.features.get(column)):
             stems = [Path(name or "").stem for name in dataset[column][:]]
             if all(stems) and len(set(stems)) == len(stems):
                 return stems

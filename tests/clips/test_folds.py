@@ -130,6 +130,17 @@ def test_clips_of_one_recording_stay_together(column: str, caplog: pytest.LogCap
     assert clips.folds == from_dataset(data, group_column="mine" if column == "mine" else None).folds
 
 
+def test_recordings_in_several_folds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    from_dataset(part(6, fold=[1, 2, 1, 2, 3, 3], src_file=["a", "a", "b", "c", "c", "d"]))
+    assert "clips of one src_file are in several folds, 2 times" in caplog.text
+    caplog.clear()
+    from_dataset(DatasetDict(train=part(30, mine=[0] * 30), test=part(3, mine=[0] * 3)), group_column="mine")
+    assert "clips of one mine are in several folds" in caplog.text
+    caplog.clear()
+    from_dataset(part(6, fold=[1, 2, 1, 2, 3, 3], src_file=["a", "b", "a", "b", "c", "d"]))
+    assert not caplog.records
+
+
 def test_recordings_that_are_not_named_are_recordings_of_their_own() -> None:
     clips = from_dataset(part(30, src_file=[None] * 29 + ["a"]))
     assert sorted(set(clips.folds)) == [1, 2, 3, 4, 5]

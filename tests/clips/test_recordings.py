@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import soundfile
 from datasets import Dataset, DatasetDict
@@ -64,6 +65,11 @@ def metadata_jsonl(root: Path) -> str:
 
 def metadata_parquet(root: Path) -> str:
     Dataset.from_dict(rows_of(root)).to_parquet(root / "metadata.parquet")
+    return str(root)
+
+
+def metadata_of_pandas(root: Path) -> str:
+    pandas.DataFrame(rows_of(root)).to_parquet(root / "metadata.parquet")  # text is large_string there
     return str(root)
 
 
@@ -136,7 +142,8 @@ def saved_with_splits(root: Path) -> str:
 
 
 KINDS = [
-    *(metadata_csv, metadata_with_semicolons, metadata_jsonl, metadata_parquet, metadata_of_a_sub_folder),
+    *(metadata_csv, metadata_with_semicolons, metadata_jsonl, metadata_parquet, metadata_of_pandas),
+    metadata_of_a_sub_folder,
     *(a_csv_beside_the_sounds, a_folder_for_each_class, a_csv_alone, a_csv_above_its_sounds, a_parquet_file_of_paths),
     *(a_jsonl_file_of_absolute_paths, a_folder_of_parquet_files_of_paths, bare_bytes, saved_to_disk),
     saved_with_splits,
@@ -168,7 +175,7 @@ def test_an_esc50_folder_as_a_source(esc50: Path) -> None:
 
 
 def test_clips_are_named_by_their_files(tmp_path: Path) -> None:
-    for kind in (metadata_csv, a_folder_for_each_class):
+    for kind in (metadata_csv, metadata_of_pandas, a_folder_for_each_class):
         assert sorted(load_clips(kind(tmp_path / kind.__name__)).ids) == sorted(Path(n).stem for n in NAMES)
 
 
@@ -202,6 +209,13 @@ def write_broken(root: Path, what: str) -> str:
     root.mkdir()
     if what == "nothing that is read":
         (root / "notes.txt").write_text("to do")
+    elif what == "files of another kind":
+        (root / "x.py").write_text("1")
+    elif what == "a parquet file cut short in a folder":
+        path = Path(bare_bytes(root)).rename(root / "data.parquet")
+        for sound_file in root.glob("*.wav"):
+            sound_file.unlink()
+        path.write_bytes(path.read_bytes()[:-100])
     elif what == "sounds alone":
         write_sounds(root)
     elif what == "folders of folds":
@@ -234,6 +248,8 @@ def write_broken(root: Path, what: str) -> str:
 
 BROKEN = {
     "nothing that is read": "holds nothing that is read: neither sounds .* nor tables",
+    "files of another kind": "own cannot be read as a data set: No .supported. data files",
+    "a parquet file cut short in a folder": "own cannot be read as a data set: .*[Pp]arquet",
     "sounds alone": "holds 12 sounds, and nothing tells what they are: put a metadata.csv beside them",
     "folders of folds": "holds 12 sounds, and nothing tells what they are",
     "a file that is not there": r"names 1 of 12 file\(s\) that are not there: 'dog3.wav'",
@@ -256,6 +272,12 @@ def test_what_cannot_be_read_is_one_message(what: str, tmp_path: Path, caplog: p
     with pytest.raises((DataError, NotFoundError), match=BROKEN[what]):
         load_clips(source)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "nowhere.csv", "a/b/c"])
+def test_paths_that_are_not_there(source: str) -> None:
+    with pytest.raises(NotFoundError, match=f"there is no file or folder {source}"):
+        load_clips(source)
 
 
 def test_files_that_cannot_be_decoded_are_one_message(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
