@@ -50,6 +50,8 @@ def _of_a_library(error: BaseException) -> str:
     """The message of a library's error about files, data sets, names or memory, with its cause; "" for a fault."""
     if not any(f"{cls.__module__.partition('.')[0]}.{cls.__name__}" in _MENDABLE for cls in type(error).__mro__):
         return ""
+    if isinstance(error, ImportError) and str(error.name).startswith("teminal_hf"):
+        return ""  # a module of ours: a fault
     if isinstance(error, OSError) and error.filename is not None:  # the system's word on a file that was named
         return f"{error.filename}: {error.strerror}"
     reasons, link = dict[str, None](), error
