@@ -110,6 +110,8 @@ def test_checkpoints_on_the_way_are_plain_models(tmp_path: Path, tokenizer: str)
     assert_equal(weights(load_clap(str(tmp_path / "checkpoint-2"))[0]), weights(t.model))
 
 
+# peft 0.18 looks for the base of what has no name; newer ones do not.
+@pytest.mark.filterwarnings("ignore:Could not find a config file in:UserWarning")
 def test_checkpoints_on_the_way_of_lora_are_adapters_that_can_be_merged(tmp_path: Path) -> None:
     base, run = tmp_path / "base", tmp_path / "run"
     save_clap(tiny_clap(), processor_with("bert"), base)
