@@ -17,6 +17,8 @@ _MENDABLE = {
     *("torch.OutOfMemoryError", "json.JSONDecodeError"),
     *("builtins.OSError", "builtins.ImportError", "builtins.MemoryError"),
 }
+# What torch.distributed says in the processes that are left.
+_PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 ISSUES = "https://github.com/teminal/teminal_hf/issues"
 
 
@@ -29,21 +31,28 @@ def door() -> Iterator[None]:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # say it once
     logging.getLogger("teminal_hf").setLevel(level)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _stop) if in_main else None
     try:
         yield
-    except KeyboardInterrupt as error:  # a run has said what is saved
+    except KeyboardInterrupt as error:
+        if not error.args:  # otherwise a run has said what is saved
+            logging.getLogger("teminal_hf").info("stopped; the same command begins anew")
         sys.exit(128 + (signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT))
     except TeminalError as error:
         if os.environ.get("TEMINAL_DEBUG") == "1":
             raise
         sys.exit(f"error: {error}")
     except Exception as error:
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _PEER_GONE):
+            sys.exit("error: another process of this run has ended, and this one cannot go on alone; see its message")
         if os.environ.get("TEMINAL_DEBUG") != "1" and (message := _of_a_library(error)):
             sys.exit(f"error: {message}")
         error.add_note(f"\nThis is a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}")
         raise
+    finally:
+        if in_main:  # while Python shuts down, nobody would catch what is raised
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _of_a_library(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from teminal_hf.training.checkpoints import newest_whole, remove_halves
 logger = logging.getLogger(__name__)
 
 LOG = "log.json"
+HALVES = ("*.draft", ".tmp*", "push-*")  # ours, of safetensors, of a push
 
 
 class Run:
@@ -41,7 +42,7 @@ class Run:
         """Write the configuration, as a YAML file that runs it again, and what is known of the run so far; remove what
         a run that was killed here left half written."""
         if PartialState().is_main_process:
-            for draft in (*self.folder.glob("*.draft"), *self.folder.glob("push-*")):
+            for draft in (found for name in HALVES for found in self.folder.glob(name)):
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
             with no_full_disk(self.folder):
                 with written_whole(self.folder / CONFIG) as draft:
@@ -97,3 +98,4 @@ class Run:
             logger.warning("stopped; %s is saved. Go on with: %s", checkpoint, command)
         else:
             logger.warning("stopped before the first checkpoint; begin anew with: %s", command)
+        error.args = (command,)  # no more need be said

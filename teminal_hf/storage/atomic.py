@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,79 @@ from safetensors import SafetensorError
 
 from teminal_hf.errors import NotFoundError, StorageError, TakenError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can tell whose a draft is, and all are left
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """The path of a draft that takes its name `path` once the block has ended well and it is on the disk, and is
     removed if it has not: a reader never meets half a file, whenever the writer dies, and two writers of the same, on
-    one machine or on two, do no harm."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
+    one machine or on two, do no harm.
+
+    The draft lies in a folder of its own, `*.draft`, which is locked meanwhile (see `remove_drafts`): a file's lock
+    would not do, for safetensors puts another file in its place.
+    """
+    folder, lock = _draft_folder(path)
     try:
+        draft = folder / path.name
+        draft.touch()
+        mode = draft.stat().st_mode  # as the umask says; safetensors writes for the owner alone
         yield draft
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
+        draft.chmod(mode)
         draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what writers that were killed have left in `folder`: the drafts that nobody holds."""
+    for draft in folder.glob("*.draft"):
+        with suppress(OSError):  # another process writes it, or has just removed it, or it is of another user
+            lock = _locked(draft)
+            if lock is not None:
+                try:
+                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+                finally:
+                    os.close(lock)
+
+
+def _draft_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside `path` and its lock, or None where there are no locks."""
+    while True:
+        folder = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
+        folder.mkdir()
+        try:
+            lock = _locked(folder)
+        except (BlockingIOError, FileNotFoundError):  # `remove_drafts` came between
+            continue
+        if folder.exists():
+            return folder, lock
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that locks `path` until it is closed or the process ends; None where the system has no such locks.
+
+    Raises:
+        OSError: it is gone, or locked.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # a file system without them
+    return descriptor
 
 
 def write_json(path: Path, value: Any) -> None:

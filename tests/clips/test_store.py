@@ -6,9 +6,9 @@ import logging
 import os
 import pickle
 import shutil
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -282,11 +282,9 @@ def test_a_full_disk_is_told_with_the_ways_out(esc50: Path, monkeypatch: pytest.
     clips.in_folds([2]).usable(RATE)
     (folder,) = folders()
     (folder / clip_store.INDEX).unlink()
-    monkeypatch.setattr("teminal_hf.storage.atomic.uuid.uuid4", lambda: SimpleNamespace(hex="0"))
-    (folder / f"{clip_store.SAMPLES}.0.draft").symlink_to("/dev/full")
-    with pytest.raises(
-        OSError, match=r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
-    ) as error:
+    message = r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=message) as error:
+        patch.setattr(clip_store, "written_whole", lambda path: nullcontext(Path("/dev/full")))
         clips.usable(RATE)
     assert "`teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk" in str(error.value)
     assert len(clips.usable(RATE)) == 30

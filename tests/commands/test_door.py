@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -65,6 +66,27 @@ def test_the_cause_that_a_library_wrapped_is_said() -> None:
     for cause, message in ((KeyError("audio"), "generating: 'audio' (Dataset"), (ConfigError("of ours"), "of ours")):
         with pytest.raises(SystemExit, match=re.escape(message)), door():
             raise DatasetGenerationError("generating") from cause
+
+
+def test_what_was_stopped_says_so_unless_a_run_has_said_more() -> None:
+    for error, status in (("KeyboardInterrupt", 130), ("__import__('teminal_hf').errors.Stopped", 143)):
+        done = run(error)
+        assert (done.returncode, done.stderr) == (status, "stopped; the same command begins anew\n")
+    done = run("KeyboardInterrupt('a run has said what is saved')")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_the_end_of_another_process_of_a_run_is_no_fault() -> None:
+    done = run("RuntimeError('[gloo/pair.cc:537] Read error [127.0.0.1]:55002: Connection reset by peer')")
+    message = "error: another process of this run has ended, and this one cannot go on alone; see its message\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_sigterm_is_as_before_once_the_door_is_closed() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with door():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_debug_shows_every_traceback() -> None:

@@ -63,6 +63,7 @@ def test_a_step_that_is_stopped_is_done_by_resume_and_no_other_twice(
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "run.json.abc.draft").write_text("{")
+    (tmp_path / ".tmpAbCdEf").touch()  # safetensors' own draft
     (tmp_path / "push-xyz").mkdir()
     (tmp_path / "push-xyz" / "model.safetensors").touch()
     Run(tmp_path).begin({"seed": 1}, {"complete": False})
