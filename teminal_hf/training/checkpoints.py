@@ -11,7 +11,7 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from teminal_hf.models.checkpoint import check_finite
-from teminal_hf.storage.atomic import follow_umask, no_full_disk, write_json
+from teminal_hf.storage.atomic import follow_umask, no_full_disk, remove_drafts, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,11 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def remove_halves(folder: Path) -> None:
-    """Remove what is no whole checkpoint; not while one is being written."""
+    """Remove what is no whole checkpoint, and drafts left in those that are; not while one is being written."""
     for checkpoint in checkpoints(folder):
-        if not is_whole(checkpoint):
+        if is_whole(checkpoint):
+            remove_drafts(checkpoint)
+        else:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 

@@ -64,8 +64,10 @@ def test_a_half_checkpoint_is_passed_over(
     assert newest_whole(folder) == folder / "checkpoint-4"
     (message,) = (record.getMessage() for record in caplog.records)
     assert message == f"checkpoint-6 in {folder} was not written to its end; the run goes on from checkpoint-4"
+    (folder / "checkpoint-4" / "whole.json.0.draft").mkdir()  # stopped while it was being removed
     remove_halves(folder)
     assert [path.name for path in checkpoints.checkpoints(folder)] == ["checkpoint-4", "checkpoint-2"]
+    assert not list(folder.rglob("*.draft"))
 
 
 def test_none_whole_begins_anew(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
