@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from teminal_hf.errors import Stopped, TeminalError
@@ -32,7 +32,7 @@ def door() -> Iterator[None]:
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # say it once
     logging.getLogger("teminal_hf").setLevel(level)
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _stop) if in_main else None
+    before = signal.signal(signal.SIGTERM, _stopping(os.getpid())) if in_main else None
     try:
         yield
     except KeyboardInterrupt as error:
@@ -73,6 +73,15 @@ def _of_a_library(error: BaseException) -> str:
     return f"{what} ({type(error).__name__}; TEMINAL_DEBUG=1 shows where)"
 
 
-def _stop(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what is half written is being removed
-    raise Stopped
+def _stopping(owner: int) -> Callable[[int, object], None]:
+    """What SIGTERM does in the process `owner`; in what it forks, pools of other libraries, it does what it always did."""
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        signal.signal(number, signal.SIG_IGN)  # once is enough: what is half written is being removed
+        raise Stopped
+
+    return stop

@@ -135,3 +135,21 @@ assert not slow, slow
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+FORKING = """
+import os, signal, time
+from teminal_hf.commands.door import door
+with door():
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_sigterm_ends_a_forked_worker_as_it_always_did() -> None:
+    """Pools of other libraries end their workers so, and would wait for one that does not go."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")

@@ -18,7 +18,8 @@ from support.paths import ROOT
 
 # Of each kind some; of bad inputs those that are refused before anything is loaded.
 SELECTION = ["prefix *", "checkpoint *", "finish *", "shard of *", "samples.int16: *", "index.json: *"]
-SELECTION += ["train *", "no such *", "data push *", "folds *", "run *", "page *", "first rank, half an optimizer"]
+SELECTION += ["train *", "no such *", "n_groups *", "weights *", "rank *", "a *", "best *", "compare *", "data push *"]
+SELECTION += ["run *", "page *", "metric *", "first rank, half an optimizer"]
 NUMBER = 4  # of each kind, if there are so many
 
 

@@ -142,8 +142,8 @@ def test_files_are_as_open_as_the_umask_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"learning_rate": float("inf")}, r"not finite at step 2: forward \(nan\).*the last good|not finite"),
-        ({"learning_rate": 1e30}, "finite"),
+        ({"learning_rate": 1e20}, "not finite"),
+        ({"learning_rate": 1e30}, "not finite"),
     ],
 )
 def test_what_is_not_finite_is_no_result(
