@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from teminal_hf.errors import Stopped, TeminalError
@@ -31,8 +31,7 @@ def door() -> Iterator[None]:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # say it once
     logging.getLogger("teminal_hf").setLevel(level)
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _stopping(os.getpid())) if in_main else None
+    before = signal.signal(signal.SIGTERM, _stop) if _in_main() else None
     try:
         yield
     except KeyboardInterrupt as error:
@@ -51,7 +50,7 @@ def door() -> Iterator[None]:
         error.add_note(f"\nThis is a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}")
         raise
     finally:
-        if in_main:  # while Python shuts down, nobody would catch what is raised
+        if _in_main():  # while Python shuts down, nobody would catch what is raised
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
@@ -73,15 +72,32 @@ def _of_a_library(error: BaseException) -> str:
     return f"{what} ({type(error).__name__}; TEMINAL_DEBUG=1 shows where)"
 
 
-def _stopping(owner: int) -> Callable[[int, object], None]:
-    """What SIGTERM does in the process `owner`; in what it forks, pools of other libraries, it does what it always did."""
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is half written is being removed
+    raise Stopped
 
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() != owner:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        signal.signal(number, signal.SIG_IGN)  # once is enough: what is half written is being removed
-        raise Stopped
 
-    return stop
+def _in_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+class _Fork:
+    """A forked worker is born with SIGTERM as it always was. Pools of other libraries end theirs so, and would wait for
+    ever: what comes before Python has set a fork up never reaches a handler of Python's."""
+
+    def __init__(self) -> None:
+        self._is_ours = False
+
+    def before(self) -> None:
+        self._is_ours = _in_main() and signal.getsignal(signal.SIGTERM) is _stop
+        if self._is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def after_in_parent(self) -> None:
+        if self._is_ours:
+            signal.signal(signal.SIGTERM, _stop)
+
+
+if hasattr(os, "register_at_fork"):
+    _fork = _Fork()
+    os.register_at_fork(before=_fork.before, after_in_parent=_fork.after_in_parent)

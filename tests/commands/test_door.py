@@ -144,6 +144,7 @@ with door():
     child = os.fork()
     if child == 0:
         time.sleep(30)
+        os._exit(7)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
