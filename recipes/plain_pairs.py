@@ -3,7 +3,9 @@
     accelerate launch recipes/plain_pairs.py --model laion/clap-htsat-unfused --source my_org/my_captions
 
 `--source` is any Hub or local data set with an `audio` and a `text` column (`--audio_column`, `--text_column` name
-others). Equal captions in a batch are no negatives of one another. `plain_pairs.yaml` beside this file holds the
+others): parquet, csv or jsonl files with the paths of sounds, a folder of sounds with a metadata.csv, a saved data set.
+A recording may have several captions, in a list or in rows of their own; an epoch hears it once with each. Equal
+captions, and captions of one recording, are no negatives of one another. `plain_pairs.yaml` beside this file holds the
 defaults; any key of it is a flag too; `--help` lists them.
 """
 
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import set_seed
 
 from teminal_hf.commands.door import door
@@ -23,7 +26,7 @@ from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import caption_pair_data
+from teminal_hf.runs.training_data import caption_pair_data, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -37,23 +40,27 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     model, processor = load_clap(start.checkpoint)
     check_text_tower(model, processor)
     data = caption_pair_data(config, processor.feature_extractor)
+    warn_of_long_captions(data, processor)
     hub_model_id = open_repository(config)
     tuned, trainable = apply_stage(model, config.run.policy())
-    run = Run.open(config.stage, config.output_dir)
-    run.begin(config.given, facts_of(config, start, trainable, data))
-
-    args = config.training_arguments(run.folder, hub_model_id)
-    collator = GroupCollator(processor, args.views)
-    train, collate = data.train, collator.__call__
-    if config.run.cache_prefix:
-        (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
-    trainer = TeminalTrainer(tuned, args, data_collator=collate, train_dataset=train, processing_class=processor)
-    trainer.train(resume_from_checkpoint=run.last_checkpoint() if config.run.resume else None)
-    if trainer.is_world_process_zero():
-        run.finish(tuned, processor, trainer.state)
-        write_card(run.folder, hub_model_id or run.folder.name)
-        run.announce()
-        publish(config, run.folder, hub_model_id)
+    with Run.open(config.stage, config.output_dir) as run:
+        run.begin(config.given, facts_of(config, start, trainable, data))
+        if not run.has("weights"):
+            args = config.training_arguments(run.folder, hub_model_id)
+            collator = GroupCollator(processor, args.views)
+            train, collate = data.train, collator.__call__
+            if config.run.cache_prefix:
+                (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
+            trainer = TeminalTrainer(
+                tuned, args, data_collator=collate, train_dataset=train, processing_class=processor
+            )
+            trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)
+            if trainer.is_world_process_zero():
+                run.save(tuned, processor, trainer.state)
+        if PartialState().is_main_process:
+            run.once("card", lambda: write_card(run.folder, hub_model_id or run.folder.name))
+            run.once("push", lambda: publish(config, run.folder, hub_model_id))
+            run.complete()
     return run.folder
 
 

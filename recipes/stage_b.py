@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import set_seed
 
 from teminal_hf.commands.door import door
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import check_text_tower
-from teminal_hf.models.split import attach_split_forward
+from teminal_hf.models.split import frozen
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
 from teminal_hf.runs.cached_prefix import through_prefix
@@ -26,7 +27,7 @@ from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import group_data
+from teminal_hf.runs.training_data import group_data, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -47,49 +48,47 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config, clips, folds, processor.feature_extractor)
+    warn_of_long_captions(data, processor)
     eval_evaluator, final_evaluator = evaluators(config, data, processor)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.
     policy = config.run.policy()
-    reference = None
-    if config.training.retention:
-        reference = copy.deepcopy(model).requires_grad_(False)
-        attach_split_forward(reference, policy.split_point)
+    reference = copy.deepcopy(model) if config.training.retention else None
     tuned, trainable = apply_stage(model, policy)
-    run = Run.open(config.stage, config.output_dir)
-    run.begin(config.given, facts_of(config, start, trainable, data))
+    with Run.open(config.stage, config.output_dir) as run:
+        run.begin(config.given, facts_of(config, start, trainable, data))
+        if not run.has("weights"):
+            # 5. The frozen layers, computed once and read back in every epoch.
+            args = config.training_arguments(run.folder, hub_model_id)
+            collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
+            train, validation, collate = data.train, data.validation, collator.__call__
+            if config.run.cache_prefix:
+                train, validation = through_prefix(config, tuned, collator, data, (eval_evaluator, final_evaluator))
+                collate = collate_cached
 
-    # 5. The frozen layers, computed once and read back in every epoch.
-    args = config.training_arguments(run.folder, hub_model_id)
-    collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
-    train, validation, collate = data.train, data.validation, collator.__call__
-    if config.run.cache_prefix:
-        train, validation = through_prefix(config, tuned, collator, data, (eval_evaluator, final_evaluator))
-        collate = collate_cached
+            # 6. Training.
+            trainer = TeminalTrainer(
+                tuned,
+                args,
+                data_collator=collate,
+                train_dataset=train,
+                eval_dataset=validation,
+                processing_class=processor,
+                reference=reference and frozen(reference, policy.split_point),
+                zste=figures_of(eval_evaluator, config.run.split_point),
+            )
+            trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)
+            if trainer.is_world_process_zero():
+                run.save(tuned, processor, trainer.state)
 
-    # 6. Training.
-    trainer = TeminalTrainer(
-        tuned,
-        args,
-        data_collator=collate,
-        train_dataset=train,
-        eval_dataset=validation,
-        processing_class=processor,
-        reference=reference,
-        zste=figures_of(eval_evaluator, config.run.split_point),
-    )
-    trainer.train(resume_from_checkpoint=run.last_checkpoint() if config.run.resume else None)
-    if not trainer.is_world_process_zero():
-        return run.folder
-
-    # 7. Save, report, describe, push.
-    trained = run.finish(tuned, processor, trainer.state)
-    if final_evaluator is not None:
-        report(config, start.base, trained, final_evaluator, run.folder)
-    write_card(run.folder, hub_model_id or run.folder.name)
-    run.announce()
-    publish(config, run.folder, hub_model_id)
+        # 7. Report, card, push: each is done once, whatever stops the run in between.
+        if PartialState().is_main_process:
+            if final_evaluator is not None:
+                run.once("report", lambda: report(config, start.base, final_evaluator, run.folder))
+            run.once("card", lambda: write_card(run.folder, hub_model_id or run.folder.name))
+            run.once("push", lambda: publish(config, run.folder, hub_model_id))
+            run.complete()
     return run.folder
 
 

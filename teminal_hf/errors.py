@@ -5,6 +5,7 @@
     ├── DataError                clips, folds, columns, captions or manifests that cannot be used
     │   └── BadClipError         one clip that cannot be used
     ├── CheckpointError          no CLAP, a fused one, or one that is not whole
+    ├── DivergedError            a training whose loss or weights are no longer finite
     ├── NotFoundError            a file, folder or run that is not there
     ├── TakenError               a folder or port that holds something else already
     ├── StorageError             a disk that is full or cannot be written
@@ -12,7 +13,8 @@
     ├── PushError                a push that failed; all is still on disk
     └── MissingExtraError        an optional dependency that is not installed
 
-Anything else that is raised is a fault of this package or of a library: a bug to report, with its traceback.
+`Stopped`, a KeyboardInterrupt, is what SIGTERM becomes in a command. Anything else that is raised is a fault of this
+package or of a library: a bug to report, with its traceback.
 """
 
 
@@ -34,6 +36,10 @@ class BadClipError(DataError):
 
 class CheckpointError(TeminalError, ValueError):
     """A checkpoint is no CLAP, is fused, or is not whole."""
+
+
+class DivergedError(TeminalError, ArithmeticError):
+    """A training's loss or weights are no longer finite; nothing of them is saved."""
 
 
 class NotFoundError(TeminalError, FileNotFoundError):
@@ -58,3 +64,7 @@ class PushError(TeminalError, OSError):
 
 class MissingExtraError(TeminalError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM."""

@@ -21,21 +21,39 @@ MIN_SECONDS = 0.05  # what is left of a clip after trimming; ESC-50's shortest m
 SILENCE_PEAK = 1e-4  # -80 dBFS: below it a clip holds nothing to hear
 TRIM_DB = -50.0  # of the loudest frame: quieter ends are padding or the tail of a fade
 TRIM_FRAME_SECONDS = 0.01
+MAX_SECONDS = 3600.0
+MIN_RATE, MAX_RATE, MAX_CHANNELS = 1_000, 768_000, 64
+_BLOCK = 1 << 16  # frames decoded at a time
 
 
-def decode(source: str | Path | bytes, sampling_rate: int) -> Waveform:
+def decode(source: str | Path | bytes, sampling_rate: int, max_seconds: float = MAX_SECONDS) -> Waveform:
     """Read any file soundfile can read (wav, flac, ogg, mp3), mix to mono and resample to `sampling_rate` (Hz).
 
     Raises:
-        BadClipError: no audio, empty, or with samples that are not finite.
+        BadClipError: no audio, empty, with samples that are not finite, longer than `max_seconds`, or of a rate or a
+            number of channels that no recording has.
         OSError: the file cannot be read, which says nothing of the clip in it.
     """
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            _check_header(file, max_seconds)
+            # Block by block: a file of many channels, or a well compressed one, takes the memory of its mix alone.
+            blocks = [block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True)]
+            rate = file.samplerate
     except soundfile.LibsndfileError as error:
-        raise BadClipError(f"cannot be decoded as audio ({error.error_string})") from error
-    return resample(samples.mean(axis=1), rate, sampling_rate)
+        raise BadClipError(f"cannot be decoded as audio ({error.error_string.rstrip('.')})") from error
+    return resample(np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate, sampling_rate)
+
+
+def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
+    """Before anything is decoded: what a small file claims to hold may fill the memory."""
+    if not MIN_RATE <= file.samplerate <= MAX_RATE:
+        raise BadClipError(f"claims a rate of {file.samplerate} Hz ({MIN_RATE} to {MAX_RATE} are read)")
+    if file.channels > MAX_CHANNELS:
+        raise BadClipError(f"claims {file.channels} channels (at most {MAX_CHANNELS} are read)")
+    if file.frames > max_seconds * file.samplerate:
+        raise BadClipError(f"lasts {file.frames / file.samplerate:.0f} s; cut it to {max_seconds:.0f} s or less")
 
 
 def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> Waveform:
@@ -62,6 +80,7 @@ def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
 
 def trim_bounds(waveform: Waveform, sampling_rate: int) -> tuple[int, int]:
     """First sample and end of what `trim_silence` leaves; raises as it does."""
+    waveform = _without_offset(waveform, sampling_rate)
     peak = float(np.abs(waveform).max(initial=0.0))
     if peak < SILENCE_PEAK:
         raise BadClipError(f"is silent (peak {peak:.1e} of full scale)")
@@ -75,6 +94,21 @@ def sounding(waveform: Waveform, sampling_rate: int) -> Waveform:
     """From the first to the last 10-ms frame within 50 dB of the loudest."""
     start, stop = _sounding_bounds(waveform, sampling_rate)
     return waveform[start:stop]
+
+
+def _without_offset(waveform: Waveform, sampling_rate: int) -> Waveform:
+    """A constant offset is nothing to hear. It is taken off for the trimming alone, and where it alone would stop it:
+    where even the quietest frame is loud, and nearly constant."""
+    frame = max(1, round(TRIM_FRAME_SECONDS * sampling_rate))
+    whole = len(waveform) // frame
+    if not whole:
+        return waveform
+    frames = waveform[: whole * frame].reshape(whole, frame)
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64)
+    quietest = int(power.argmin())
+    offset = float(frames[quietest].mean(dtype=np.float64))
+    is_loud = power[quietest] >= power.max() * 10 ** (TRIM_DB / 10) and power[quietest] > 0
+    return waveform - np.float32(offset) if is_loud and frame * offset**2 >= 0.99 * power[quietest] else waveform
 
 
 def _sounding_bounds(waveform: Waveform, sampling_rate: int) -> tuple[int, int]:

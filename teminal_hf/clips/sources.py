@@ -3,29 +3,32 @@
 All three become one `ClipTable`: clip id, class label, fold, and a reader of the clip's waveform.
 """
 
-import csv
 import logging
-from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from teminal_hf.audio.waveform import Waveform, decode, resample
-from teminal_hf.clips import soundbank, soundbank_voices
-from teminal_hf.clips.audio_column import file_state, need_columns, read_audio_value, row_origins, undecoded
-from teminal_hf.clips.folds import fold_numbers
+from teminal_hf.audio.waveform import Waveform, resample
+from teminal_hf.clips import esc50, soundbank, soundbank_voices
+from teminal_hf.clips.audio_column import AudioColumn, is_text, need_columns
+from teminal_hf.clips.esc50 import esc50_folder
+from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_splits
+from teminal_hf.clips.labels import class_labels
+from teminal_hf.clips.recordings import holds_recordings, load_rows
 from teminal_hf.clips.soundbank import SOUND_BANK
 from teminal_hf.clips.table import ClipTable, Reader
-from teminal_hf.errors import ConfigError, DataError, NotFoundError
-from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
+from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.storage.cache import code_id
 
 logger = logging.getLogger(__name__)
 
-N_FOLDS = 5  # given to data sets that come without folds
+FOLD_COLUMN = "fold"
+# Columns by which data sets say from which recording a clip was cut, in the order in which they are believed.
+GROUP_COLUMNS = ("src_file", "fsID", "fsid", "freesound_id", "source_file", "recording_id", "recording")
 
 
 def _field(default: Any, help: str) -> Any:
@@ -36,15 +39,18 @@ def _field(default: Any, help: str) -> Any:
 class ClipSource:
     """Where labelled clips come from: a folder, a data set by its name and columns, or the sound bank.
 
+    A data set is one of the Hub or what `load_rows` reads of a disk: tables of files, folders of sounds, saved ones.
+
     Every field is also a flag of the commands, a key of the recipes' YAML files, and a keyword of `load_clips` and of
     `load_dataset("teminal/esc50-temporal")`.
     """
 
-    data_dir: str | None = _field(None, "ESC-50 folder, with audio/ and meta/")
+    data_dir: str | None = _field(None, "ESC-50 folder, with audio/ and meta/, or another folder of sounds")
     source: str | None = _field(None, '"soundbank" (default without data_dir), or a Hub or local data set')
     audio_column: str = _field("audio", "audio column of a data set")
     label_column: str = _field("category", "label column of a data set")
-    fold_column: str | None = _field("fold", "fold column of a data set, if it has one")
+    fold_column: str | None = _field(FOLD_COLUMN, "fold column of a data set, if it has one")
+    group_column: str | None = _field(None, "column that tells which recording a clip is of (default: src_file ...)")
     clips_per_class: int = _field(12, "clips per class and fold of the sound bank")
 
     @classmethod
@@ -64,16 +70,23 @@ class ClipSource:
             ValueError: both a folder and a source, columns that are missing, folds that are no numbers.
             OSError: nothing there, or not downloaded yet while offline.
         """
-        if self.data_dir is not None:
-            if self.source is not None:
-                raise ConfigError(f"give either data_dir ({self.data_dir!r}) or source ({self.source!r}), not both")
+        if self.data_dir is not None and self.source is not None:
+            raise ConfigError(f"give either data_dir ({self.data_dir!r}) or source ({self.source!r}), not both")
+        if self.data_dir is not None and not holds_recordings(self.data_dir):
             return esc50_folder(self.data_dir)
-        if self.source in (None, SOUND_BANK):
+        source = self.data_dir or self.source
+        if source in (None, SOUND_BANK):
             return sound_bank(self.clips_per_class)
-        with saying_what_to_fetch(str(self.source), fetching_data(str(self.source))):
-            dataset = load_dataset(self.source)
+        if (Path(str(source)) / esc50.TABLE).is_file():
+            return esc50_folder(str(source))
+        rows = load_rows(str(source), self.audio_column, self.label_column)
         return from_dataset(
-            dataset, audio_column=self.audio_column, label_column=self.label_column, fold_column=self.fold_column
+            rows.splits,
+            audio_column=self.audio_column,
+            label_column=self.label_column,
+            fold_column=self.fold_column,
+            group_column=self.group_column,
+            base=rows.base,
         )
 
 
@@ -101,95 +114,107 @@ def _read_sound_bank(ids: list[str], row: int, sampling_rate: int) -> Waveform:
     return resample(soundbank.synthesise(ids[row]), soundbank.SAMPLING_RATE, sampling_rate)
 
 
-def esc50_folder(data_dir: str | Path) -> ClipTable:
-    """ESC-50 as distributed: `meta/esc50.csv` (columns filename, fold, category) and `audio/`.
-
-    Raises:
-        NotFoundError: folder, table or a listed file missing.
-        ValueError: columns missing, or a fold that is no number.
-    """
-    root = Path(data_dir)
-    table, audio = root / "meta" / "esc50.csv", root / "audio"
-    if not table.is_file():
-        found = ", ".join(sorted(p.name for p in root.iterdir())[:8]) if root.is_dir() else "nothing: no such folder"
-        raise NotFoundError(
-            f"{root} is no ESC-50 folder: meta/esc50.csv is missing (found {found or 'an empty folder'}). Give the "
-            "folder that holds audio/ and meta/, as unpacked from https://github.com/karolpiczak/ESC-50"
-        )
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        need_columns({"filename", "fold", "category"}, columns, str(table))
-        rows = list(reader)
-    if not rows:
-        raise DataError(f"{table} lists no clip")
-    paths = [audio / row["filename"] for row in rows]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise NotFoundError(
-            f"{table} names {len(missing)} file(s) that are not in {audio}: {', '.join(missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}. Complete the folder or remove these lines"
-        )
-    ids = [Path(row["filename"]).stem for row in rows]
-    labels, folds = [row["category"] for row in rows], fold_numbers((row["fold"] for row in rows), str(table))
-    origins = [file_state(path) for path in paths]
-    return _table(ids, labels, folds, origins, partial(_read_path, [str(path) for path in paths]))
-
-
-def _read_path(paths: list[str], row: int, sampling_rate: int) -> Waveform:
-    return decode(paths[row], sampling_rate)
-
-
 def from_dataset(
     dataset: Dataset | DatasetDict,
     *,
     audio_column: str = "audio",
     label_column: str = "category",
     fold_column: str | None = "fold",
+    group_column: str | None = None,
+    base: Path | None = None,
 ) -> ClipTable:
     """Clips of a `datasets` data set (all its splits) with an audio and a label column.
 
-    The audio column may be an `Audio` feature, or structs of `bytes`/`path`, or of `array`/`sampling_rate`. Without
-    the fold column (or with `fold_column=None`) each class is dealt into five folds in a fixed order; recordings cut
-    from one source may then land in different folds.
+    The audio column may be whatever `AudioColumn` reads; paths in it start from the folder `base`. Labels are checked
+    by `class_labels`, and rows without exactly one are left out. Folds are those of the fold column; without one (or
+    with `fold_column=None`) the data set's own splits; without splits five blocks of each class. Where folds are made
+    here, rows of one recording, which the group column (or `src_file`, `fsID` and the like) tells, stay together.
 
     Where a column `filename` names every row differently, its stems are the clips' ids, as they are for an ESC-50
     folder: a manifest made from one fits a data set of the same files. Otherwise rows are numbered.
 
     Raises:
-        ValueError: a column is missing; the message lists those present.
+        DataError: a column is missing (the message lists those present), or holds what cannot be used.
     """
-    if isinstance(dataset, DatasetDict):
-        dataset = concatenate_datasets(list(dataset.values()))
-    need_columns({audio_column, label_column}, dataset.column_names, "the data set")
-    dataset = undecoded(dataset, audio_column)
-    feature, values = dataset.features[label_column], dataset[label_column][:]
-    labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
+    dataset, splits = _one_table(dataset)
+    if dataset.format["type"] != "custom":
+        dataset = dataset.with_format(None)
+    columns = dataset.column_names
+    wanted = {audio_column: "--audio_column", label_column: "--label_column"}
+    wanted |= {} if group_column is None else {group_column: "--group_column"}
+    wanted |= {} if fold_column in (None, FOLD_COLUMN) else {str(fold_column): "--fold_column"}
+    need_columns(wanted, columns, "the data set", wanted)
+    ids = _clip_ids(dataset)
+    labels = class_labels(dataset[label_column][:], f"column {label_column!r}", dataset.features[label_column])
+    keep = [row for row, label in enumerate(labels) if label is not None]
+    if len(keep) < len(ids):
+        dataset = dataset.select(keep)
+    kept = [label for label in labels if label is not None]
+    folds = _folds(dataset, kept, [splits[row] for row in keep], fold_column, group_column)
+    audio = AudioColumn(dataset, audio_column, base)
+    return _table([ids[row] for row in keep], kept, folds, audio.origins, audio.read)
+
+
+def _one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
+    """The rows of all splits, and of each row its split."""
+    if not isinstance(dataset, DatasetDict):
+        return dataset, [""] * len(dataset)
+    names = [name for name, part in dataset.items() for _ in range(len(part))]
+    parts = [part if part.format["type"] == "custom" else part.with_format(None) for part in dataset.values()]
+    common = set.intersection(*(set(part.column_names) for part in parts))
+    parts = [part.select_columns([name for name in part.column_names if name in common]) for part in parts]
+    try:
+        return concatenate_datasets(parts), names
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"the splits {', '.join(dataset)} are not of the same columns and types ({error}); give them the same by "
+            "dataset.cast(features)"
+        ) from error
+
+
+def _folds(
+    dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
+) -> list[int]:
+    group_column = group_column or next((name for name in GROUP_COLUMNS if name in dataset.column_names), None)
+    recordings: list[Hashable] = list(range(len(dataset)))
+    if group_column is not None:
+        cells = dataset[group_column][:]
+        recordings = [row if cell in (None, "") else str(cell) for row, cell in enumerate(cells)]
     if fold_column is not None and fold_column in dataset.column_names:
+        if len(set(splits)) > 1:
+            logger.info("folds are those of column %r, not the data set's own splits", fold_column)
         folds = fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
-    else:
+        return _say_what_is_shared(folds, recordings, group_column)
+    if len(set(splits)) > 1:
+        return _say_what_is_shared(folds_of_splits(splits, labels, recordings), recordings, group_column)
+    kept_together = "recordings cut from one source may be in several (--group_column tells which)"
+    if group_column is not None:
+        kept_together = f"rows of one {group_column} stay together"
+    logger.warning(
+        "no fold column%s: each class is dealt into %d folds, in blocks; %s",
+        "" if fold_column is None else f" {fold_column!r}",
+        N_FOLDS,
+        kept_together,
+    )
+    return dealt_folds(labels, recordings)
+
+
+def _say_what_is_shared(folds: list[int], recordings: list[Hashable], group_column: str | None) -> list[int]:
+    several = len(set(zip(recordings, folds, strict=True))) - len(set(recordings))
+    if several:
         logger.warning(
-            "no fold column%s: each class is dealt into %d folds; recordings cut from one source may be in several",
-            "" if fold_column is None else f" {fold_column!r}",
-            N_FOLDS,
+            "clips of one %s are in several folds, %d times: what is tested on was in part trained on. "
+            "--fold_column takes folds of your own",
+            group_column,
+            several,
         )
-        seen: Counter[str] = Counter()
-        folds = []
-        for label in labels:
-            folds.append(seen[label] % N_FOLDS + 1)
-            seen[label] += 1
-    audio = dataset.select_columns([audio_column])
-    origins = row_origins(audio, audio_column)
-    return _table(_clip_ids(dataset), labels, folds, origins, partial(_read_row, audio, audio_column))
+    return folds
 
 
 def _clip_ids(dataset: Dataset) -> list[str]:
-    if dataset.features.get("filename") == Value("string"):
-        stems = [Path(name or "").stem for name in dataset["filename"][:]]
-        if all(stems) and len(set(stems)) == len(stems):
-            return stems
+    for column in ("filename", "file_name"):
+        if is_text(dataset.features.get(column)):
+            stems = [Path(name or "").stem for name in dataset[column][:]]
+            if all(stems) and len(set(stems)) == len(stems):
+                return stems
     return [f"{i:06d}" for i in range(len(dataset))]
-
-
-def _read_row(dataset: Dataset, column: str, row: int, sampling_rate: int) -> Waveform:
-    return read_audio_value(dataset[row][column], sampling_rate)

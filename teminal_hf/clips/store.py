@@ -1,9 +1,10 @@
 """Decoded clips on disk: decoded and resampled once, then mapped by every process and every run that needs them."""
 
 import errno
-import hashlib
 import json
+import logging
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
+from xxhash import xxh3_128
 
 from teminal_hf.audio.resampling import resampler
 from teminal_hf.audio.waveform import Waveform, trim_bounds
@@ -25,9 +27,11 @@ from teminal_hf.storage.cache import digest, entry_folder
 
 # Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
 # do with their output, or what we store of it, changes.
-FORMAT = (1, soundfile.__libsndfile_version__)
+FORMAT = (2, soundfile.__libsndfile_version__)
 SAMPLES, INDEX = "samples.int16", "index.json"
 MAX_THREADS = 8  # each holds a clip or two in memory
+
+logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -64,6 +68,18 @@ class ClipStore:
     def __reduce__(self) -> tuple[Any, ...]:
         return ClipStore, (self._folder,)  # worker processes map the file themselves
 
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def is_sound(self) -> bool:
+        """Whether every clip's samples are those that its content was computed of; 28 GB/s on a core of today."""
+        clips = [clip for clip in self._clips if isinstance(clip, _Clip)]
+        return len(self._samples) == sum(clip.length for clip in clips) and all(
+            clip.content == _content(samples, self.sampling_rate, clip.step, clip.start, clip.stop)
+            for clip in clips
+            for samples in [self._samples[clip.offset : clip.offset + clip.length]]
+        )
+
     def waveform(self, number: int, *, trim: bool) -> Waveform:
         """Mono float32 (samples,), rounded to 1/32767 of its peak; whole, or what `trim_silence` leaves of it."""
         clip = self._clip(number)
@@ -95,18 +111,30 @@ def open_store(what: str, origins: Sequence[str], sampling_rate: int, read: Call
     """
     by = resampler()
     folder = entry_folder("clips", digest(FORMAT, by, sampling_rate, list(origins)), f"{what} ({by})")
-    if not _is_whole(folder):
+    store = _found(folder, len(origins))
+    if store is None:
         _write(folder, len(origins), sampling_rate, read)
-    return ClipStore(folder)
+        store = ClipStore(folder)
+    return store
 
 
-def _is_whole(folder: Path) -> bool:
-    """The index is written last. A machine that went down may yet have lost what it had taken for written."""
+def _found(folder: Path, n: int) -> ClipStore | None:
+    """The store in `folder`, if it is there (the index is written last) and holds the samples that were written."""
+    if not (folder / INDEX).exists():
+        return None
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return bool((folder / SAMPLES).stat().st_size == index["n_bytes"])
-    except (FileNotFoundError, ValueError):
-        return False
+        store = ClipStore(folder)
+        damaged = None if len(store) == n and store.is_sound() else "samples"
+    except (OSError, ValueError, TypeError, KeyError):
+        damaged = "index"
+    if damaged is None:
+        return store
+    logger.warning("the %s of the decoded clips in %s are damaged; they are decoded anew", damaged, folder)
+    for name in (INDEX, SAMPLES):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)  # nothing of ours
+    (folder / INDEX).unlink(missing_ok=True)  # first: without it the samples are not read
+    return None
 
 
 def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Waveform]) -> None:
@@ -145,6 +173,14 @@ def _in_order(read: Callable[[int], _Decoded], n: int) -> Iterator[_Decoded]:
             yield ahead.popleft().result()
 
 
+def _content(samples: NDArray[np.int16], sampling_rate: int, step: float, start: int, stop: int) -> str:
+    """Hash of all that a clip is."""
+    facts = json.dumps([sampling_rate, step, start, stop])
+    hashed = xxh3_128(np.ascontiguousarray(samples).data)
+    hashed.update(facts.encode())
+    return hashed.hexdigest()
+
+
 def _decode(read: Callable[[int], Waveform], sampling_rate: int, number: int) -> _Decoded:
     try:
         waveform = read(number)
@@ -153,6 +189,4 @@ def _decode(read: Callable[[int], Waveform], sampling_rate: int, number: int) ->
         return str(error), np.zeros(0, np.int16)
     peak = float(np.abs(waveform).max())
     samples, step = np.round(waveform * (32767 / peak)).astype(np.int16), peak / 32767
-    facts = json.dumps([sampling_rate, step, start, stop])
-    content = hashlib.blake2b(samples.tobytes() + facts.encode(), digest_size=16).hexdigest()
-    return _Clip(0, len(samples), step, start, stop, content), samples
+    return _Clip(0, len(samples), step, start, stop, _content(samples, sampling_rate, step, start, stop)), samples

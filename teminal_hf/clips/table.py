@@ -173,13 +173,13 @@ def screen(n: int, read: Callable[[int], Any]) -> list[int]:
             read(i)
         except BadClipError as error:
             bad[i] = str(error)
-    for message in bad.values():
-        logger.warning("left out: %s", message)
-    if bad:
-        logger.warning("%d of %d clips left out", len(bad), n)
     if len(bad) > MAX_BAD_SHARE * n:
         raise DataError(
             f"{len(bad)} of {n} clips cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
             f"the first: {next(iter(bad.values()))}. Repair or remove them and run again"
         )
+    for message in bad.values():
+        logger.warning("left out: %s", message)
+    if bad:
+        logger.warning("%d of %d clips left out", len(bad), n)
     return [i for i in range(n) if i not in bad]

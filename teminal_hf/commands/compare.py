@@ -15,8 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from teminal_hf.runs.methods import compare_runs
-    from teminal_hf.storage.atomic import write_json
+    from teminal_hf.storage.atomic import check_writable, write_json
 
+    if arguments.json:
+        check_writable(arguments.json)
     table, methods = compare_runs(arguments.runs)
     print(table.written(arguments.format))
     if arguments.json:

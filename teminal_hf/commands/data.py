@@ -7,8 +7,7 @@ from typing import Any
 
 from datasets import load_dataset
 
-from teminal_hf.clips.sources import ClipSource
-from teminal_hf.commands.clips import add_clip_arguments
+from teminal_hf.commands.clips import add_clip_arguments, clip_source
 from teminal_hf.data.builder import STAGES
 from teminal_hf.data.publishing import check_name, push_manifests, write_manifests
 from teminal_hf.errors import ConfigError
@@ -68,7 +67,7 @@ def _push(arguments: argparse.Namespace) -> None:
 def _write(arguments: argparse.Namespace) -> Path:
     folds = {name: getattr(arguments, name) for name in _FOLDS}
     options: dict[str, Any] = {name: None if chosen is None else tuple(chosen) for name, chosen in folds.items()}
-    options |= {"seed": arguments.seed, "n_groups": arguments.n_groups, **asdict(ClipSource.of(arguments))}
+    options |= {"seed": arguments.seed, "n_groups": arguments.n_groups, **asdict(clip_source(arguments))}
     folder = open_folder("data", arguments.output_dir)
     write_manifests(folder, arguments.to, with_clips=arguments.with_clips, **options)
     print(f"written to {folder}")
@@ -76,9 +75,7 @@ def _write(arguments: argparse.Namespace) -> Path:
 
 
 def _preview(arguments: argparse.Namespace) -> None:
-    index, options = arguments.index, asdict(ClipSource.of(arguments))
-    if index < 0:
-        raise ConfigError(f"--index must not be negative, got {index}")
+    index, options = arguments.index, asdict(clip_source(arguments))
     options |= {"seed": arguments.seed, "n_groups": index + 1, "sampling_rate": arguments.sampling_rate}
     rows = load_dataset(DATASET, arguments.stage, split="train", **options)
     if index >= len(rows):
@@ -90,7 +87,7 @@ def _preview(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     folder = arguments.output_dir
     n_groups = export_source(
-        ClipSource.of(arguments),
+        clip_source(arguments),
         folder,
         folds=arguments.folds,
         sampling_rate=arguments.sampling_rate,

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from teminal_hf.commands.clips import add_clip_arguments
+from teminal_hf.commands.clips import add_clip_arguments, clip_source
 from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS
 from teminal_hf.evaluation.tables import FORMATS
 
@@ -27,14 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
-    from teminal_hf.clips.sources import ClipSource
+    from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
     from teminal_hf.evaluation.report import compare_reports, comparison_table, results_table, to_json
     from teminal_hf.models.checkpoint import load_clap
     from teminal_hf.runs.run_folder import read_record
-    from teminal_hf.storage.atomic import write_json
+    from teminal_hf.storage.atomic import check_writable, write_json
 
-    clips = ClipSource.of(arguments).load()
+    if arguments.base is not None and arguments.groups == 1:
+        raise ConfigError("groups must be at least 2 for a comparison: its intervals are over clips")
+    if arguments.json:
+        check_writable(arguments.json)
+    clips = clip_source(arguments).load()
     folds = arguments.folds or split_folds(clips)["test"]
     clips = clips.in_folds(folds)
     seen = set(read_record(arguments.model).get("folds", {}).get("train", ())) & set(folds)

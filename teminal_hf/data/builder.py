@@ -59,6 +59,7 @@ class TemporalConfig(datasets.BuilderConfig):
         n_groups: groups of the train split; validation and test have an eighth each. "zste": groups per split.
         train_folds, validation_folds, test_folds: by default the last fold is test, the last but one validation.
         sampling_rate, window, gap, crossfade: of the rendered audio, in Hz and seconds.
+        audio_column, label_column, fold_column, group_column: of a data set, as in `ClipSource`.
         clips_per_class: of the sound bank, per fold.
     """
 
@@ -71,6 +72,7 @@ class TemporalConfig(datasets.BuilderConfig):
     audio_column: str = "audio"
     label_column: str = "category"
     fold_column: str | None = "fold"
+    group_column: str | None = None
     clips_per_class: int = 12
     sampling_rate: int = 48_000
     window: float = 10.0

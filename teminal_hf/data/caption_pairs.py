@@ -1,6 +1,10 @@
 """A user's own audio and captions as training rows: the plain pairs of ordinary contrastive fine-tuning."""
 
+import copy
+import logging
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -10,19 +14,34 @@ from torch.utils.data import Dataset
 from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.clips.audio_column import need_columns, read_audio_value, row_origins, undecoded
+from teminal_hf.clips.audio_column import AudioColumn, need_columns
 from teminal_hf.clips.store import open_store
 from teminal_hf.clips.table import screen
+from teminal_hf.data.captions import caption_key
 from teminal_hf.errors import BadClipError, DataError
 from teminal_hf.storage.cache import code_id, digest
+
+logger = logging.getLogger(__name__)
 
 
 class CaptionPairs(Dataset[dict[str, Any]]):
     """Rows with one view, `forward`, of a `datasets` data set with an audio and a text column.
 
     A recording longer than the model's window is heard from its start; a shorter one is padded with silence. Recordings
-    are decoded once and kept on disk in 16 bits. Pairs
-    whose recording cannot be used (unreadable, silent, too short) are named in a warning and left out.
+    are decoded once and kept on disk in 16 bits. Pairs whose recording cannot be used (unreadable, silent, too short)
+    are named in a warning and left out.
+
+    A recording may have several captions: as a list in its row, or in several rows with the same sound. Each makes a
+    row here, with the others under `forward_also`: they are no negatives of one another. In an epoch it is heard once
+    with each of them.
+
+    Args:
+        pairs: the data set.
+        audio_column: whatever `AudioColumn` reads; relative paths start from `base`.
+        text_column: captions, or lists of them.
+        extractor: of the model that is to hear them.
+        base: a folder.
+        audio_flag: of the command, that names another audio column.
 
     Raises:
         DataError: a column is missing (the message lists those present), captions that are no text, more than 5 % bad
@@ -30,49 +49,111 @@ class CaptionPairs(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, pairs: datasets.Dataset, audio_column: str, text_column: str, extractor: ClapFeatureExtractor
+        self,
+        pairs: datasets.Dataset,
+        audio_column: str,
+        text_column: str,
+        extractor: ClapFeatureExtractor,
+        *,
+        base: Path | None = None,
+        audio_flag: str = "--audio_column",
     ) -> None:
-        need_columns({audio_column, text_column}, pairs.column_names, "the data set")
+        flags = {audio_column: audio_flag, text_column: "--text_column"}
+        need_columns(flags, pairs.column_names, "the data set", flags)
         if len(pairs) < 2:
             raise DataError(f"contrastive training needs at least two pairs, the data set has {len(pairs)}")
-        self.pairs, self.audio_column, self.text_column = undecoded(pairs, audio_column), audio_column, text_column
+        cells = pairs[text_column][:] if pairs.format["type"] == "custom" else pairs.with_format(None)[text_column][:]
+        captions = [_captions(cell, f"column {text_column!r}", row) for row, cell in enumerate(cells)]
+        self._audio = AudioColumn(pairs, audio_column, base, audio_flag)
         self.sampling_rate, self.samples = extractor.sampling_rate, extractor.nb_max_samples
-        wrong = next((i for i, text in enumerate(pairs[text_column][:]) if not isinstance(text, str) or not text), None)
-        if wrong is not None:
-            raise DataError(f"column {text_column!r} must hold one caption a row; row {wrong} holds none or several")
-        origins = [f"{origin}, at most {self.samples} samples" for origin in row_origins(self.pairs, audio_column)]
+        origins = [f"{origin}, at most {self.samples} samples" for origin in self._audio.origins]
         what = f"{len(pairs)} recordings of pairs at {self.sampling_rate} Hz"
         with PartialState().local_main_process_first():  # the others read what it has decoded
             self._store = open_store(what, origins, self.sampling_rate, self._read)
-        self._rows = screen(len(pairs), self._check)
+        usable = screen(len(pairs), self._check)
+        self._pairs = [(row, caption) for row in usable for caption in captions[row]]
+        self._captions_of: dict[str, dict[str, str]] = {}
+        for row, caption in self._pairs:
+            self._captions_of.setdefault(self._store.content(row), {}).setdefault(caption_key(caption), caption)
+        self._width = max(map(len, self._captions_of.values()))
+        if len(self._captions_of) < len(self._pairs):
+            logger.info("%d recordings with %d captions", len(self._captions_of), len(self._pairs))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self._rows[index]
-        waveform = self._store.waveform(row, trim=False)
+        waveform = self._store.waveform(self._pairs[index][0], trim=False)
         array = np.pad(waveform, (0, self.samples - len(waveform)))
-        audio = {"array": array, "sampling_rate": self.sampling_rate}
-        return {"forward": audio, "forward_caption": self.pairs[row][self.text_column]}
+        return {"forward": {"array": array, "sampling_rate": self.sampling_rate}} | self._words(index)
 
     @property
-    def manifest(self) -> list[dict[str, str]]:
+    def manifest(self) -> list[dict[str, Any]]:
         """The rows without audio."""
-        captions = self.pairs[self.text_column][:]
-        return [{"forward_caption": captions[row]} for row in self._rows]
+        return [self._words(index) for index in range(len(self))]
 
     @property
     def recordings_id(self) -> str:
         """Hash of all that the audio depends on."""
-        content = [self._store.content(row) for row in self._rows]
+        content = [self._store.content(row) for row, _ in self._pairs]
         return digest(content, self.sampling_rate, self.samples, code_id(sys.modules[__name__]))
 
+    def split(self, n: int, seed: int) -> tuple["CaptionPairs", "CaptionPairs"]:
+        """All but about `n` pairs, and these. Pairs of one recording stay together.
+
+        Raises:
+            DataError: too few recordings.
+        """
+        recordings = list(self._captions_of)
+        of = [self._store.content(row) for row, _ in self._pairs]
+        apart: set[str] = set()
+        for i in np.random.default_rng([seed, len(of)]).permutation(len(recordings)).tolist():
+            if sum(content in apart for content in of) >= n:
+                break
+            apart.add(recordings[i])
+        parts = []
+        for inside in (False, True):
+            part = copy.copy(self)
+            part._pairs = [pair for pair, content in zip(self._pairs, of, strict=True) if (content in apart) == inside]
+            parts.append(part)
+        if len(parts[0]) < 2:
+            raise DataError(
+                f"{len(self)} pairs of {len(recordings)} recordings are too few to keep {n} apart for validation; set "
+                "eval_strategy to no, or give more"
+            )
+        return parts[0], parts[1]
+
+    def _words(self, index: int) -> dict[str, Any]:
+        """Every row has as many captions beside its own, so that all batches are of one width; its own fills up."""
+        row, caption = self._pairs[index]
+        captions = self._captions_of[self._store.content(row)]
+        if self._width == 1:
+            return {"forward_caption": caption}
+        others = [text for key, text in captions.items() if key != caption_key(caption)]
+        return {"forward_caption": caption, "forward_also": others + [caption] * (self._width - 1 - len(others))}
+
     def _read(self, row: int) -> Waveform:
-        return read_audio_value(self.pairs[row][self.audio_column], self.sampling_rate)[: self.samples]
+        return self._audio.read(row, self.sampling_rate)[: self.samples]
 
     def _check(self, row: int) -> None:
         try:
             self._store.content(row)
         except BadClipError as error:
             raise BadClipError(f"pair {row} {error}") from error
+
+
+def _captions(cell: Any, where: str, row: int) -> list[str]:
+    """The captions of a row, each once; blank ones of several do not count."""
+    several: Sequence[Any] = cell if isinstance(cell, list | tuple) else [cell]
+    wrong = next((text for text in several if text is not None and not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{where} must hold captions; row {row} holds a {type(wrong).__name__}. Name yours by --text_column"
+        )
+    captions = list({caption_key(text): text for text in several if text and text.strip()}.values())
+    if not captions:
+        raise DataError(
+            f"{where} must hold a caption, or a list of them, in each row; row {row} holds none. Fill it in, or leave "
+            "the row out by dataset.filter"
+        )
+    return captions

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from teminal_hf.clips.labels import spoken as spoken
 from teminal_hf.errors import ConfigError
 
 Relation = Literal["single", "both", "sequence", "overlap"]
@@ -42,11 +43,6 @@ FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
 
 
-def spoken(label: str) -> str:
-    """A class name as words: `door_wood_knock` -> "door wood knock"."""
-    return " ".join(label.replace("_", " ").split())
-
-
 def caption(connective: str, first: str, second: str) -> str:
     """Say that class `first` is heard before (or, for "while", together with) class `second`.
 
@@ -69,6 +65,11 @@ def check_training_connective(name: str) -> None:
 def meaning(relation: Relation, *labels: str) -> str:
     """A key equal for captions that mean the same: classes ordered for a sequence, unordered otherwise."""
     return "\t".join((relation, *(labels if relation == "sequence" else sorted(labels))))
+
+
+def caption_key(text: str) -> str:
+    """A key equal for captions of somebody's own that say the same, letter case and spacing apart."""
+    return "caption\t" + " ".join(text.lower().split())
 
 
 def meaning_id(key: str) -> int:

@@ -15,6 +15,7 @@ from teminal_hf.data.captions import (
     SEQUENCE_CONNECTIVES,
     SINGLE,
     caption,
+    caption_key,
     check_training_connective,
     meaning,
     spoken,
@@ -89,11 +90,11 @@ def view_meanings(row: Mapping[str, Any], view: str) -> list[str]:
     """Keys of what the view says. The first is its own meaning; the others are captions that hold of its audio as
     well and so are no negatives for it (a double holding X against "the sound of X").
 
-    A user's own audio-caption pair (the view `pair`, or a row without labels) means what its caption says, letter case
-    and spacing apart.
+    A user's own audio-caption pair (the view `pair`, or a row without labels) means what its caption says; the captions
+    under `<view>_also` are others of the same recording.
     """
     if view == PAIR or "label_a" not in row:
-        return ["caption\t" + " ".join(row[f"{view}_caption"].lower().split())]
+        return [caption_key(text) for text in (row[f"{view}_caption"], *row.get(f"{view}_also", ()))]
     a, b = row["label_a"], row["label_b"]
     match view:
         case "single":

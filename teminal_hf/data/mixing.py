@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import GroupDataset
+from teminal_hf.data.views import PAIR
 from teminal_hf.storage.cache import digest
 
 logger = logging.getLogger(__name__)
@@ -40,27 +41,28 @@ class GroupsWithPairs(Dataset[dict[str, Any]]):
         while len(order) < len(groups):
             order += rng.permutation(len(pairs)).tolist()
         self._order = order[: len(groups)]
-        captions = [row["forward_caption"] for row in pairs.manifest]
-        self._captions = [captions[i] for i in self._order]
-        _describe(captions, len(groups))
+        self._words = [_as_pair(row) for row in pairs.manifest]
+        _describe([words["pair_caption"] for words in self._words], len(groups))
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        pair = self.pairs[self._order[index]]
-        return self.groups[index] | {"pair": pair["forward"], "pair_caption": pair["forward_caption"]}
+        return self.groups[index] | _as_pair(self.pairs[self._order[index]])
 
     @property
     def manifest(self) -> list[dict[str, Any]]:
         """The rows without audio."""
-        rows = zip(self.groups.manifest, self._captions, strict=True)
-        return [dict(row) | {"pair_caption": caption} for row, caption in rows]
+        return [dict(row) | self._words[i] for row, i in zip(self.groups.manifest, self._order, strict=True)]
 
     @property
     def recordings_id(self) -> str:
         """Hash of all that the audio depends on."""
         return digest(self.groups.recordings_id, self.pairs.recordings_id, self._order)
+
+
+def _as_pair(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("forward", PAIR): value for name, value in row.items()}
 
 
 def _describe(captions: Sequence[str], n_groups: int) -> None:

@@ -3,7 +3,6 @@
 What is published loads without this package. It names clips and holds none, unless that is asked for.
 """
 
-import csv
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,9 @@ from typing import Any
 from datasets import Audio, Dataset, Features, Value, load_dataset_builder
 from huggingface_hub import DatasetCardData
 
+from teminal_hf.clips.esc50 import esc50_folder, esc50_sheet
 from teminal_hf.clips.licences import ATTRIBUTION, kind_of_clips
-from teminal_hf.clips.sources import esc50_folder
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.builder import STAGES, TemporalConfig
 from teminal_hf.errors import ConfigError, DataError, NotFoundError
 from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, is_local, public_name, render_card
@@ -63,7 +63,7 @@ def write_manifests(folder: str | Path, repo_id: str, *, with_clips: bool = Fals
             splits = builder.as_dataset()
             rows[stage] = {split: _write(manifest, draft / stage, split) for split, manifest in splits.items()}
         if with_clips:
-            rows[CLIPS] = {"train": _write_clips(draft / CLIPS, Path(options["data_dir"]))}
+            rows[CLIPS] = {"train": _write_clips(draft / CLIPS, Path(options["data_dir"]), builder.config.clips)}
             for name in ATTRIBUTION:
                 if (Path(options["data_dir"]) / name).is_file():
                     shutil.copyfile(Path(options["data_dir"]) / name, draft / name)
@@ -134,10 +134,10 @@ def _write(manifest: Dataset, folder: Path, split: str, number: int = 0, of: int
     return len(manifest)
 
 
-def _write_clips(folder: Path, root: Path) -> int:
-    """The clips' own bytes, as the files hold them, with what esc50.csv says of them; how many they are."""
-    with (root / "meta" / "esc50.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def _write_clips(folder: Path, root: Path, clips_of_manifests: ClipTable) -> int:
+    """The clips' own bytes, as the files hold them, with what esc50.csv says of them; how many they are. Those that the
+    manifests leave out (unreadable, unlabelled, of other folds) are not published."""
+    rows = [row for row in esc50_sheet(root).rows if Path(row["filename"]).stem in clips_of_manifests]
     columns = ["filename", "fold", *(name for name in _OPTIONAL if name in rows[0]), "category"]
     features = Features(
         {name: Value(_TYPES.get(name, "string")) for name in columns}

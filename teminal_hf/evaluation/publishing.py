@@ -10,7 +10,7 @@ from huggingface_hub import SpaceCardData
 from teminal_hf.errors import ConfigError
 from teminal_hf.evaluation import zste
 from teminal_hf.hub.cards import CARD, CITATION, GRADIO_VERSION, METRIC, PAPER, render_card
-from teminal_hf.hub.push import make_repo, push_folder
+from teminal_hf.hub.push import push_folder
 from teminal_hf.storage.packaged import cards_folder
 
 FILES = ("zste.py", CARD, "app.py", "requirements.txt")
@@ -26,13 +26,23 @@ def push_metric(name: str, *, private: bool | None = None) -> str:
     if name.split("/")[-1] != "zste":
         raise ConfigError(f"evaluate.load looks for zste.py in a Space called zste: NAME/zste, not {name}")
     command = ["teminal", "metric", "push", "--to", name, *(["--private"] if private else [])]
-    full_name = make_repo(name, "space", private=private, space_sdk="gradio")
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(cards_folder() / "zste", folder, dirs_exist_ok=True)
         shutil.copy(zste.__file__, folder)
-        (Path(folder) / CARD).write_text(metric_card(full_name), encoding="utf-8")
-        retry = f"Try again with: {shlex.join(command)}"
-        return push_folder(folder, full_name, "space", FILES, retry=retry, private=private, space_sdk="gradio")
+
+        def write_card(full_name: str) -> None:
+            (Path(folder) / CARD).write_text(metric_card(full_name), encoding="utf-8")
+
+        return push_folder(
+            folder,
+            name,
+            "space",
+            FILES,
+            retry=f"Try again with: {shlex.join(command)}",
+            private=private,
+            space_sdk="gradio",
+            prepare=write_card,
+        )
 
 
 def metric_card(repo_id: str = METRIC) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from torch import nn
 from transformers import ClapProcessor
 
-from teminal_hf.audio.waveform import Waveform, decode
-from teminal_hf.errors import BadClipError, ConfigError, DataError, NotFoundError
+from teminal_hf.audio.sound_file import read_sound
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.embed import embed_audio, embed_text
 from teminal_hf.models.split import unwrap_clap
 
@@ -30,7 +31,7 @@ def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Wavefor
 
     Raises:
         ConfigError: one string in the place of a list of captions.
-        DataError: no captions, or an empty one; a sound that cannot be decoded.
+        DataError: no captions, or an empty one; a file that cannot be decoded or holds nothing to hear.
         NotFoundError: no such file.
     """
     if isinstance(captions, str):
@@ -43,7 +44,7 @@ def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Wavefor
         raise DataError(f"the sound must be a mono array of finite samples, found shape {sound.shape}")
     clap = unwrap_clap(model).eval()
     extractor = processor.feature_extractor
-    waveform = _read(sound, extractor.sampling_rate) if isinstance(sound, str | Path) else sound
+    waveform = read_sound(sound, extractor.sampling_rate) if isinstance(sound, str | Path) else sound
     n_windows = -(-len(waveform) // extractor.nb_max_samples)
     starts = np.linspace(0, max(0, len(waveform) - extractor.nb_max_samples), n_windows).astype(int)
     windows = [waveform[start : start + extractor.nb_max_samples] for start in starts]
@@ -51,14 +52,3 @@ def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Wavefor
     similarity = (audio @ embed_text(clap, processor, captions).T).mean(dim=0).tolist()
     ranked = sorted(zip(captions, similarity, strict=True), key=lambda pair: -pair[1])
     return Ranking(tuple(ranked), n_windows)
-
-
-def _read(path: str | Path, sampling_rate: int) -> Waveform:
-    try:
-        return decode(path, sampling_rate)
-    except BadClipError as error:
-        raise BadClipError(f"{path} {error}") from error
-    except FileNotFoundError as error:
-        raise NotFoundError(f"there is no file {path}; give a wav, flac, ogg or mp3 file") from error
-    except IsADirectoryError as error:
-        raise NotFoundError(f"{path} is a folder; give one wav, flac, ogg or mp3 file") from error

@@ -12,7 +12,23 @@ from teminal_hf.evaluation.evaluator import ZsteReport
 from teminal_hf.evaluation.legend import legend
 from teminal_hf.evaluation.tables import Cell, Figure, Table
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
+from teminal_hf.storage.records import NUMBER
 
+_RESULT = {"accuracy": NUMBER, "chance": NUMBER, "n": int, "ci95": [NUMBER, NUMBER]}
+REPORT = {"results": {}, "wording": {}, "items": {"*": {"clips": [str], "right": [NUMBER]}}}  # as `to_json` writes it
+ROWS = {  # as `compare_reports` does
+    "*": {
+        "chance": NUMBER | None,
+        "n": int,
+        "base": _RESULT,
+        "base_accuracy": NUMBER,
+        "post_accuracy": NUMBER,
+        "post_seeds": [NUMBER],
+        "difference": NUMBER,
+        "ci95": [NUMBER, NUMBER],
+        "p_value": NUMBER,
+    }
+}
 _AVERAGES = {"temporal_average": TEMPORAL_TASKS, "order_average": ORDER_TASKS}
 
 

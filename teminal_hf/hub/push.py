@@ -2,7 +2,7 @@
 
 import fnmatch
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -87,6 +87,7 @@ def push_folder(
     message: str = "Upload with teminal_hf",
     within: str = "",
     instead: Mapping[str, bytes] | None = None,
+    prepare: Callable[[str], object] | None = None,
 ) -> str:
     """Upload those of `files` (patterns, relative to `folder`) that are there, in one commit: all of them or none. The
     repository is made where it is missing. What is there already, unchanged, is not sent again, and a push that changes
@@ -100,6 +101,7 @@ def push_folder(
             along is removed (default: `files`; nothing if `within` a folder).
         within: a folder of the repository to put the files in.
         instead: what to send in the place of some files' content, by their name.
+        prepare: called with the repository's full name once it is there, to write what says that name.
 
     Returns:
         The repository's address.
@@ -109,18 +111,16 @@ def push_folder(
         PushError: as `make_repo`, or the upload failed.
     """
     folder = Path(folder)
-    found = sorted({path for pattern in files for path in folder.glob(pattern) if path.is_file()})
-    if not found:
-        raise DataError(f"{folder} holds nothing to push: none of {', '.join(files)}")
-    pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
-    if pickles:
-        raise DataError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
     check_repo_id(repo_id)
+    if prepare is None:
+        _files(folder, files)  # what cannot be pushed is said before the Hub is asked
     api = HfApi(token=token, library_name="teminal_hf")
-    names = {path.relative_to(folder).as_posix(): path for path in found}
     owned = () if within else files if managed is None else managed
     try:
         repo_id = make_repo(repo_id, repo_type, private=private, token=token, revision=revision, space_sdk=space_sdk)
+        if prepare is not None:
+            prepare(repo_id)
+        names = _files(folder, files)
         there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision) if owned else []
         stale = [name for name in there if name not in names and any(_matches(name, p) for p in owned)]
         operations = [CommitOperationDelete(name) for name in stale] + [
@@ -129,11 +129,28 @@ def push_folder(
         ]
         # upload_folder may cut a push into several commits, so that a failure would leave half of it.
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)
+    except DataError:
+        raise
     except Exception as error:
         reason = str(error) if isinstance(error, PushError) else f"{_reason(error)}. {_advice(error)}"
         raise PushError(f"the push to {repo_id} failed, nothing is lost: {reason.strip()} {retry}") from error
     prefix = "" if repo_type == "model" else f"{repo_type}s/"
     return f"{api.endpoint}/{prefix}{repo_id}"
+
+
+def _files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """Files by their name in the repository.
+
+    Raises:
+        DataError: there is none, or a pickle is among them.
+    """
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    if not found:
+        raise DataError(f"{folder} holds nothing to push: none of {', '.join(patterns)}")
+    pickles = [path.name for path in found if any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES)]
+    if pickles:
+        raise DataError(f"{', '.join(pickles)}: a pickle runs code when it is read, and is never pushed")
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -142,7 +159,15 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    """What went wrong, in one line: without the page of a captive portal, and no address twice."""
+    text = str(error).partition("<!DOCTYPE")[0].partition("<html")[0].partition("<HTML")[0]
+    words, seen = [], set[str]()
+    for word in text.split():
+        address = word.strip("().,'\"")
+        if not (address.startswith("http") and address in seen):
+            words.append(word)
+        seen.add(address)
+    reason = " ".join(words).rstrip(".") or type(error).__name__
     return reason if error.__cause__ is None else f"{reason}: {_reason(error.__cause__)}"
 
 

@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel
+from torch import nn
 from transformers import AutoConfig, ClapModel, ClapProcessor
 
-from teminal_hf.errors import CheckpointError, NotFoundError, TeminalError
+from teminal_hf.errors import CheckpointError, DivergedError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.split import detach_split_forward, unwrap_clap
 from teminal_hf.models.stages import merged
 from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.storage.atomic import follow_umask, no_full_disk
 
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
 
@@ -30,29 +33,34 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
 
     Raises:
         CheckpointError: a fused checkpoint, no CLAP at all, or one that is not whole: no safetensors file, weights that
-            are missing or of other sizes than the configuration's, no tokenizer, adapters alone.
+            are missing, not finite, or of other sizes than the configuration's, no tokenizer, adapters alone.
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
-    place = checkpoint_path(name)
-    _refuse_adapters(Path(place))
-    with _saying_what_is_wrong(name, place):
-        kind = AutoConfig.from_pretrained(place).model_type
+    path = checkpoint_path(name)
+    _refuse_adapters(Path(path))
+    with _saying_what_is_wrong(name, path):
+        kind = AutoConfig.from_pretrained(path).model_type
     if kind != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
-    with _saying_what_is_wrong(name, place):
+    with _saying_what_is_wrong(name, path):
         # Safetensors only: the alternative is a pickle, which runs code when it is read. Sizes are compared below:
         # the error that transformers raises leaves to its log which tensors it is about.
         loaded: Any = ClapModel.from_pretrained(
-            place, use_safetensors=True, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
+            path, use_safetensors=True, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
         )
-        processor = ClapProcessor.from_pretrained(place)
+        processor = ClapProcessor.from_pretrained(path)
     model, loading = loaded
     _need_every_weight(name, loading)
     if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):  # what transformers makes of no file
         raise CheckpointError(
             f"{name} has no tokenizer, or an empty one; save its base's beside the weights: "
             "`ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
+        )
+    if bad := not_finite(model):
+        raise CheckpointError(
+            f"{name} holds weights that are NaN or infinite: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}; it "
+            "can be neither asked nor trained; take an earlier checkpoint of the run, or it from its source again"
         )
     unwrap_clap(model)
     processor.feature_extractor.padding = "pad"
@@ -61,21 +69,29 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
 
 
 @contextmanager
-def _saying_what_is_wrong(name: str, place: str | Path) -> Iterator[None]:
+def _saying_what_is_wrong(name: str, path: str | Path) -> Iterator[None]:
     """Whatever the libraries raise over a checkpoint that they cannot read becomes an error of ours."""
     try:
-        with saying_what_to_fetch(str(place), f"hf download {name}"):
+        with saying_what_to_fetch(str(path), f"hf download {name}"):
             yield
     except (TeminalError, ImportError, MemoryError):
         raise
     except Exception as error:  # of any class: safetensors', tokenizers' and huggingface_hub's have no other base
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the checkpoint
             raise
-        missing = isinstance(error, OSError) and not Path(place).exists()
+        missing = isinstance(error, OSError) and not Path(path).exists()
         what = " ".join(str(error).strip().split("\n")[:1]) or type(error).__name__
         raise (NotFoundError if missing else CheckpointError)(
             f"{name} cannot be loaded: {what.rstrip('.:')}. What there is of it, `teminal doctor {name}` says"
+            + _cached(name)
         ) from error
+
+
+def _cached(name: str) -> str:
+    """Which file to delete should a download have been damaged: its size is all that huggingface_hub compares."""
+    is_hub_id = not Path(name).exists() and name.count("/") <= 1
+    cached = try_to_load_from_cache(name, "model.safetensors") if is_hub_id else None
+    return f"; if its download was damaged, delete {cached} and load it again" if isinstance(cached, str) else ""
 
 
 def _refuse_adapters(folder: Path) -> None:
@@ -103,9 +119,24 @@ def _need_every_weight(name: str, loading: Mapping[str, Any]) -> None:
 
 def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:
     """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in."""
+    check_finite(model)
     plain = merged(model)
     detach_split_forward(plain)
     fit_to_clap(processor)
-    plain.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    with no_full_disk(Path(folder)):
+        plain.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    follow_umask(Path(folder))
     return plain
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise a DivergedError that names weights which are NaN or infinite."""
+    if bad := not_finite(model):
+        some = ", ".join(bad[:3]) + (" ..." if len(bad) > 3 else "")
+        raise DivergedError(f"{len(bad)} weight tensor(s) are not finite, and are not saved: {some}")
+
+
+def not_finite(model: nn.Module) -> list[str]:
+    """Names of tensors that hold NaN or infinite values."""
+    return [name for name, value in model.state_dict().items() if not value.isfinite().all()]

@@ -1,6 +1,5 @@
 """The frozen layers of a model, and where on disk their output is kept."""
 
-import hashlib
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 from transformers import ClapModel, ClapProcessor
+from xxhash import xxh3_128
 
 from teminal_hf.audio import log_mel
 from teminal_hf.audio.log_mel import LogMel
@@ -129,7 +129,7 @@ class FrozenPrefix:
 
 def _content(tensors: Iterable[Tensor]) -> str:
     """Hash of the tensors' bytes, in order."""
-    hashed = hashlib.sha256()
+    hashed = xxh3_128()
     for tensor in tensors:
         hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()

@@ -195,6 +195,12 @@ def attach_split_forward(model: ClapModel, split_point: SplitPoint) -> None:
     model.forward = partial(split_forward, model, split_point)
 
 
+def frozen(model: ClapModel, split_point: SplitPoint) -> ClapModel:
+    """`model`, to be asked and not trained, taking prefix outputs too."""
+    attach_split_forward(model.requires_grad_(False), split_point)
+    return model
+
+
 def detach_split_forward(model: ClapModel) -> None:
     """Undo `attach_split_forward`."""
     model.__dict__.pop("forward", None)

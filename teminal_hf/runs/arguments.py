@@ -2,30 +2,31 @@
 
 import argparse
 import copy
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import transformers
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from teminal_hf.clips.folds import split_folds
 from teminal_hf.clips.sources import ClipSource
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import SEQUENCE_CONNECTIVES
-from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
+from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
-from teminal_hf.errors import ConfigError, NotFoundError
+from teminal_hf.errors import ConfigError
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.runs import run_folder
-from teminal_hf.training.config import TeminalConfig, check_training
+from teminal_hf.runs.checks import check, check_given, check_resumed
+from teminal_hf.runs.yaml_file import read_yaml
+from teminal_hf.training.config import TeminalConfig
 
-_VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS, PAIR), "plain_pairs": ("forward",)}
 # The flags of transformers that most runs need, for --help.
 _USUAL = (
     *("output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
@@ -131,8 +132,13 @@ class Config:
     def training_arguments(self, folder: Path, hub_model_id: str | None) -> TeminalConfig:
         """What the trainer is given: as configured, in the run's folder. Reading the cache is cheaper than handing
         batches between processes, so there are workers only without it."""
-        workers = 0 if self.run.cache_prefix else self.training.dataloader_num_workers
-        return replace(self.training, output_dir=str(folder), hub_model_id=hub_model_id, dataloader_num_workers=workers)
+        args = self.training
+        if not self.run.cache_prefix:
+            return replace(args, output_dir=str(folder), hub_model_id=hub_model_id)
+        none: dict[str, Any] = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False}
+        none |= {"multiprocessing_context": None} if hasattr(args, "dataloader_multiprocessing_context") else {}
+        workers = {f"dataloader_{name}": value for name, value in none.items()}
+        return replace(args, output_dir=str(folder), hub_model_id=hub_model_id, **workers)
 
 
 def read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
@@ -148,8 +154,10 @@ def read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
     config = parse(stage, argv, defaults)
     run_folder.check_folder(stage, config.output_dir, config.run.resume)
     if config.run.resume:  # as it was configured, whatever the defaults are by now
-        config = parse(stage, argv, Path(str(config.output_dir)) / run_folder.CONFIG)
-    _check(config)
+        folder = Path(str(config.output_dir))
+        config = parse(stage, argv, folder / run_folder.CONFIG)
+        check_resumed(config.given, folder, argv)
+    check(config)
     return config
 
 
@@ -157,18 +165,21 @@ def parse(stage: str, argv: Sequence[str], defaults: Path) -> Config:
     """As `read_config`, whatever the run's folder holds."""
     arguments = list(argv)
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else defaults
-    values = _read_yaml(path, defaults)
     parser = build_parser(stage)
+    # The first of a name's flags; the others are --no_NAME. Help is no setting.
+    actions = {action.dest: action for action in reversed(parser._actions) if action.dest != "help"}
+    annotations = {name: hint for cls in CLASSES for name, hint in get_type_hints(cls).items()}
+    values = read_yaml(_find(path, defaults), actions, annotations)
     flags = vars(parser.parse_args(arguments))
     if which := flags.pop("help", None):
         print_help(parser, which)
         sys.exit()
-    # What YAML took for text is read as a flag's text is: 1e-4, without a point, is a number.
-    texts = [f"--{key}={value}" for key, value in values.items() if isinstance(value, str)]
-    given = {**values, **vars(parser.parse_args(texts)), **flags}
+    given = {**values, **flags}
+    _check_json(given)
     resolved = {"output_dir": "", **given}
     if given.get("pairs") and stage == "stage_b" and PAIR not in given.get("views", ()):
         resolved["views"] = [*given.get("views", STAGE_B_VIEWS), PAIR]
+    check_given(resolved)
     data, run, training = (_make(cls, resolved) for cls in CLASSES)
     plain = training.to_dict()  # enums as their values
     kept = {key: plain.get(key, value) if key not in ("views",) else value for key, value in given.items()}
@@ -226,22 +237,23 @@ def _names(cls: Any) -> set[str]:
     return {f.name for f in fields(cls) if f.init}
 
 
-def _read_yaml(path: Path, defaults: Path) -> dict[str, Any]:
-    if not path.is_file() and not path.is_absolute():  # after `pip install`, recipes/NAME.yaml is the package's
-        path = next((p for p in (defaults.parent / path, defaults.parent.parent / path) if p.is_file()), path)
-    if not path.is_file():
-        raise NotFoundError(f"no configuration file {path}; the first argument is a YAML file, all others are --flags")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, found a {type(values).__name__}")
-    known = set().union(*map(_names, CLASSES))
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"{path}: unknown key(s) {', '.join(unknown)}; see --help for those there are")
-    return values
+def _find(path: Path, defaults: Path) -> Path:
+    """After `pip install`, recipes/NAME.yaml is the package's."""
+    if path.is_file() or path.is_absolute():
+        return path
+    return next((p for p in (defaults.parent / path, defaults.parent.parent / path) if p.is_file()), path)
+
+
+def _check_json(values: Mapping[str, Any]) -> None:
+    """Raise a ConfigError that names a setting whose JSON cannot be read; transformers would not name it."""
+    for name, value in values.items():
+        if isinstance(value, str) and (value.lstrip().startswith("{") or name.endswith("_kwargs")):
+            try:
+                found = json.loads(value)
+            except ValueError as error:
+                raise ConfigError(f'{name} must be JSON, such as {{"key": 1}}, got {value!r} ({error})') from error
+            if not isinstance(found, dict):
+                raise ConfigError(f'{name} must be a JSON object, such as {{"key": 1}}, got {value!r}')
 
 
 def _make(cls: Any, values: Mapping[str, Any]) -> Any:
@@ -251,22 +263,3 @@ def _make(cls: Any, values: Mapping[str, Any]) -> Any:
         raise
     except (ValueError, TypeError, ImportError) as error:  # transformers', of settings that do not go together
         raise ConfigError(" ".join(str(error).split())) from error
-
-
-def _check(config: Config) -> None:
-    stage, data, args, wanted = config.stage, config.data, config.training, _VIEWS[config.stage]
-    config.run.policy()
-    if data.pairs and stage != "stage_b":
-        raise ConfigError(f"pairs are mixed into stage B, not into {stage}; pairs alone are the recipe plain_pairs")
-    wrong = [view for view in args.views if view not in wanted]
-    if wrong:
-        raise ConfigError(f"{stage} has no view {', '.join(wrong)}; choose of {', '.join(wanted)}")
-    if (PAIR in args.views) != bool(data.pairs):
-        raise ConfigError(
-            "the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair"
-        )
-    if args.plain_share and stage != "stage_b":
-        raise ConfigError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
-    if args.push_to_hub and not args.hub_model_id:
-        raise ConfigError("push_to_hub needs a name: --hub_model_id USER/NAME, or NAME in your own namespace")
-    check_training(args)

@@ -50,11 +50,11 @@ def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) 
     return None if evaluator is None else lambda model: evaluator(model, split_point).figures()
 
 
-def report(config: Config, base_name: str, model: nn.Module, evaluator: ZsteEvaluator, folder: Path) -> None:
-    """ZSTE of the base and of the result: printed with a verdict, `zste.json`, `zste.png`."""
-    base, _ = load_clap(base_name)
+def report(config: Config, base_name: str, evaluator: ZsteEvaluator, folder: Path) -> None:
+    """ZSTE of the base and of the model that was saved: printed with a verdict, `zste.json`, `zste.png`."""
+    models: list[nn.Module] = [load_clap(name)[0] for name in (base_name, str(folder))]
     # Both have one prefix: it is computed once.
-    before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in (base, model))
+    before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in models)
     rows = compare_reports(before, [after])
     outcome = verdict(rows, config.stage)
     write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows, "verdict": outcome})

@@ -1,6 +1,5 @@
 """The starting point of a run, its history, and what its record says of both."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,8 +125,8 @@ def recorded_base(model: str) -> str:
     base = run_folder.read_record(model).get("base")
     if base is None and not Path(model).exists():
         try:
-            base = json.loads(Path(hf_hub_download(model, run_folder.RECORD)).read_text(encoding="utf-8"))["base"]
-        except (OSError, ValueError, KeyError):  # no such model, or none of ours
+            base = run_folder.read_record(Path(hf_hub_download(model, run_folder.RECORD)).parent)["base"]
+        except (OSError, ValueError):  # no such model, or none of ours
             base = None
         base = base if base == CLAP_MINI or "/" in (base or "") else None  # else it was on somebody's machine
     if base is None:

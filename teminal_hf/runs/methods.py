@@ -1,6 +1,5 @@
 """Finished runs side by side: those that differ in nothing but seeds are one method."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from teminal_hf.errors import ConfigError, DataError, NotFoundError
-from teminal_hf.evaluation.report import compare_reports, comparison_table, differences, questions
+from teminal_hf.evaluation.report import REPORT, compare_reports, comparison_table, differences, questions
 from teminal_hf.evaluation.tables import Table
 from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.runs.arguments import CLASSES
 from teminal_hf.runs.final_report import FIGURES
 from teminal_hf.runs.run_folder import RECORD, read_record
 from teminal_hf.runs.settings import CHOICE_PREFIXES, ELSEWHERE, NO_METHOD, NO_METHOD_PREFIXES, SEEDS
+from teminal_hf.storage.records import damaged, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,11 @@ class Finished:
         for name in (FIGURES, RECORD):
             if not (folder / name).is_file():
                 raise NotFoundError(f"{folder} holds no {name}; name folders of finished runs")
-        figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        figures = read_json(folder / FIGURES, {"before": REPORT, "after": REPORT})
+        for report in (figures["before"], figures["after"]):
+            for task, row in report["items"].items():
+                if len(row["clips"]) != len(row["right"]):
+                    raise damaged(folder / FIGURES, f"{len(row['clips'])} clips, {len(row['right'])} answers in {task}")
         return cls(folder, read_record(folder), figures["before"], figures["after"])
 
 

@@ -1,6 +1,5 @@
 """The model card of a run: what its run.json, config.yaml and zste.json say, and nothing else."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,13 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from teminal_hf.errors import NotFoundError
-from teminal_hf.evaluation.report import comparison_table
+from teminal_hf.evaluation.report import ROWS, comparison_table
 from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, public_name, render_card
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.runs.run_folder import read_record
 from teminal_hf.runs.settings import METHOD
+from teminal_hf.storage.records import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def model_card(folder: Path, repo_id: str) -> str:
         tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
         eval_results=_eval_results(table, record),
     )
-    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    extractor = read_json(folder / "processor_config.json", {"feature_extractor": {}})["feature_extractor"]
     return render_card(
         "model.md.jinja",
         data,
@@ -78,7 +78,7 @@ def model_card(folder: Path, repo_id: str) -> str:
 
 def _comparison(folder: Path) -> dict[str, Any]:
     path = folder / "zste.json"
-    return json.loads(path.read_text(encoding="utf-8"))["comparison"] if path.is_file() else {}
+    return read_json(path, {"comparison": ROWS})["comparison"] if path.is_file() else {}
 
 
 def _stage(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from teminal_hf.errors import DataError, PushError
+from teminal_hf.errors import DataError
 from teminal_hf.hub.cards import CARD, public_name
 from teminal_hf.hub.push import CHECKPOINT_FILES, make_repo, push_folder, try_again
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.model_card import write_card
+from teminal_hf.runs.yaml_file import read_mapping
+from teminal_hf.storage.records import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -56,23 +59,18 @@ def push_run(
         PushError: as `push_folder`.
     """
     folder = Path(folder)
-    if not run_folder.is_complete(folder):
+    if not run_folder.has_weights(folder):
         raise DataError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
-    extractor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["feature_extractor"]
+    extractor = read_json(folder / "processor_config.json", {"feature_extractor": {}})["feature_extractor"]
     if extractor.get("padding") != "pad":
         raise DataError(
             f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
             'destroys their order; save it with padding="pad" (save_clap does)'
         )
+    config = read_mapping(folder / run_folder.CONFIG)
     command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]
     retry = try_again(folder, *command, *(["--revision", revision] if revision else []))
-    try:
-        repo_id = make_repo(repo_id, "model", private=private, token=token, revision=revision)
-    except PushError as error:
-        raise PushError(f"the push to {repo_id} failed, nothing is lost: {error} {retry}") from error
-    write_card(folder, repo_id)
-    record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
-    config = yaml.safe_load((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    record = run_folder.as_complete(run_folder.read_record(folder))  # the push is the last step
     config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
     instead = {
         run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
@@ -88,6 +86,7 @@ def push_run(
         token=token,
         revision=revision,
         instead=instead,
+        prepare=partial(write_card, folder),
     )
 
 

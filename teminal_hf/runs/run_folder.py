@@ -1,22 +1,26 @@
 """Folders of runs, such as `runs/stage_b-001`, and the record that each holds of what it came from."""
 
-import json
+import logging
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers.trainer_utils import get_last_checkpoint
 
-from teminal_hf.errors import NotFoundError, TakenError
+from teminal_hf.errors import DataError, NotFoundError, TakenError
 from teminal_hf.storage.atomic import write_json
+from teminal_hf.storage.records import NUMBER, read_json
+from teminal_hf.training.checkpoints import checkpoints, is_whole
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path("runs")
 RECORD = "run.json"
 CONFIG = "config.yaml"
+FINISHED = "finished"  # the steps after the training that were done
 _PACKAGES = (
     "teminal_hf",
     "torch",
@@ -29,6 +33,31 @@ _PACKAGES = (
     "soundfile",
     "soxr",
 )
+_STAGE: dict[str, Any] = {
+    "stage": str,
+    "source": str,
+    "source_name": str,
+    "pairs_name": str,
+    "licence": str | None,
+    "folds": {"*": [int]},
+    "seed": int,
+    "settings": {},
+    "trained": {"count": int, "total": int, "share": NUMBER},
+    "trained_tensors": [str],
+    "steps": int,
+    "train_seconds": NUMBER,
+}
+_RUN = _STAGE | {
+    "base": str,
+    "base_name": str,
+    "base_on_hub": str | None,
+    "started_from": str,
+    "history": [_STAGE],
+    "processes": int,
+    "versions": {"*": str},
+    "complete": bool,
+    FINISHED: [str],
+}
 
 
 def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
@@ -37,7 +66,8 @@ def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
     A run that was cut before its first checkpoint has nothing to lose, and its folder is used again.
 
     Raises:
-        TakenError: the folder holds a run and `resume` is not set, or a finished run, or one of another stage.
+        TakenError: the folder holds a run and `resume` is not set, or a finished run, or one of another stage, or
+            things that are no run.
         NotFoundError: `resume` is set and there is no run.
     """
     if output_dir is None:
@@ -45,16 +75,26 @@ def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
             raise NotFoundError("--resume needs the run to go on with: --output_dir RUN")
         return
     folder = Path(output_dir)
+    if file := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
+        raise TakenError(f"{file} is a file, and no folder for a run; name another --output_dir")
     record = read_record(folder)
     if resume and record.get("complete"):
         raise TakenError(f"the run in {folder} is finished: nothing to resume; name another --output_dir")
     if resume and record and record["stage"] != stage:
         raise TakenError(f"{folder} holds a run of {record['stage']}, not of {stage}; name another --output_dir")
-    if record and not resume and (record["complete"] or get_last_checkpoint(str(folder))):
+    if not record and not resume and folder.is_dir() and (strange := _strangers(folder)):
+        raise TakenError(f"{folder} holds other things ({', '.join(strange)}); name another --output_dir for the run")
+    if record and not resume and (has_weights(folder) or any(map(is_whole, checkpoints(folder)))):
         raise TakenError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
     if resume and not record:
         found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"
         raise NotFoundError(f"nothing to resume in {folder}: {found}; leave --resume out to start there")
+
+
+def _strangers(folder: Path) -> list[str]:
+    """A few names of what is in a folder that holds no run; what a run may have left before its record is none."""
+    left = {CONFIG, *(path.name for path in folder.glob("*.draft"))}
+    return sorted(path.name for path in folder.iterdir() if path.name not in left)[:4]
 
 
 def open_folder(kind: str, output_dir: str | None) -> Path:
@@ -80,21 +120,41 @@ def _make(kind: str, output_dir: str | None) -> str:
 
 def write_record(folder: Path, **facts: Any) -> None:
     """Add facts to `run.json`, which also says with what versions and on what machine."""
-    path = folder / RECORD
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record = read_record(folder)
     record |= {"versions": {p: version(p) for p in _PACKAGES}, "python": platform.python_version()}
     record |= {"machine": platform.machine(), "system": platform.system(), **facts}
-    write_json(path, record)
+    write_json(folder / RECORD, record)
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
-    """`run.json`, or {} where there is none."""
+    """`run.json`, or {} where there is none.
+
+    Raises:
+        DataError: it is damaged, or none of ours.
+    """
     path = Path(folder) / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path, _RUN) if path.is_file() else {}
 
 
-def is_complete(folder: Path) -> bool:
-    return bool(read_record(folder).get("complete")) and (folder / "model.safetensors").is_file()
+def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders with their record; one whose record is damaged is passed over, said."""
+    for folder in folders:
+        try:
+            yield folder, read_record(folder)
+        except DataError as error:
+            logger.warning("%s is passed over: %s", folder, error)
+
+
+def as_complete(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run with nothing left to do."""
+    return {name: value for name, value in record.items() if name != FINISHED} | {"complete": True}
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether the training in `folder` has ended and its model is there; figures, card or push may be missing yet."""
+    record = read_record(folder)
+    trained = record.get("complete") or "weights" in record.get(FINISHED, ())
+    return bool(trained) and (folder / "model.safetensors").is_file()
 
 
 def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: Iterable[int]) -> Path | None:
@@ -102,10 +162,9 @@ def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: I
     It must be complete, of the same base and clips, and not have trained on `unseen_folds`. None if there is none."""
     siblings = [] if output_dir is None else [Path(output_dir).parent / "stage_a"]
     numbered = sorted(ROOT.glob("stage_a-[0-9]*"), key=lambda folder: (len(folder.name), folder.name), reverse=True)
-    for folder in (*siblings, *numbered):
-        record = read_record(folder)
+    for folder, record in _readable((*siblings, *numbered)):
         same = (record.get("base"), record.get("source")) == (base, source)
-        if same and is_complete(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
+        if same and has_weights(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
             return folder
     return None
 
@@ -116,10 +175,11 @@ def newest_run() -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    finished = [record for record in ROOT.glob(f"**/{RECORD}") if is_complete(record.parent)]
+    found = _readable(record.parent for record in ROOT.glob(f"**/{RECORD}"))
+    finished = [folder for folder, _ in found if has_weights(folder)]
     if not finished:
         raise NotFoundError(
             f"no finished run in {ROOT}/, and a post-trained checkpoint is needed: name one with --model, or train one "
             "in a few minutes with `make demo`"
         )
-    return max(finished, key=lambda record: record.stat().st_mtime).parent
+    return max(finished, key=lambda folder: (folder / RECORD).stat().st_mtime)

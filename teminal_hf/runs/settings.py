@@ -3,7 +3,8 @@
 # What data, loss and optimisation were: what a card lists. A list of what to show, for a setting that is not thought of
 # here would rather be missed on a card than tell others of a machine, a path or an account.
 METHOD: tuple[str, ...] = (
-    *("text_column", "pairs_audio_column", "audio_column", "label_column", "fold_column", "clips_per_class"),
+    *("text_column", "pairs_audio_column", "audio_column", "label_column", "fold_column"),
+    *("group_column", "clips_per_class"),
     *("n_groups", "connectives", "gap", "crossfade", "views"),
     *("audio_blocks", "text_layers", "text_pooler", "projections", "tuning", "lora_rank"),
     *("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta", "rehearsal"),

@@ -1,15 +1,15 @@
 """Data of a run: groups or caption pairs to train on, and the clips that it is judged by."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset, load_dataset
-from datasets.exceptions import DatasetGenerationError
-from transformers import ClapFeatureExtractor
+from transformers import ClapFeatureExtractor, ClapProcessor
 
 from teminal_hf.clips.licences import licence_of_clips
+from teminal_hf.clips.recordings import load_rows
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.groups import GroupDataset, plan
@@ -17,8 +17,9 @@ from teminal_hf.data.mixing import GroupsWithPairs
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import PAIR
 from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 from teminal_hf.runs.arguments import Config, DataArguments
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,31 +76,53 @@ def caption_pair_data(config: Config, extractor: ClapFeatureExtractor) -> Traini
         raise ConfigError("plain pairs have no validation split; set eval_strategy to no")
     if data.source is None and data.data_dir is None:
         raise ConfigError("plain pairs need --source: a Hub or local data set with an audio and a text column")
-    pairs = _load_pairs(data.source or "audiofolder", data.data_dir)
-    return TrainingData(CaptionPairs(pairs, data.audio_column, data.text_column, extractor))
+    if data.source is not None and data.data_dir is not None:
+        raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
+    return TrainingData(_load_pairs(data, str(data.source or data.data_dir), data.audio_column, extractor))
 
 
 def _with_pairs(
     data: DataArguments, groups: Mapping[str, GroupDataset], extractor: ClapFeatureExtractor
 ) -> dict[str, GroupsWithPairs]:
     """The user's own pairs dealt out to the groups; an eighth of them is kept for validation, where there is one."""
-    splits = {"train": _load_pairs(str(data.pairs))}
+    pairs = _load_pairs(data, str(data.pairs), data.pairs_audio_column, extractor, "--pairs_audio_column")
+    splits = {"train": pairs}
     if "validation" in groups:
-        parts = splits["train"].train_test_split(test_size=max(2, len(splits["train"]) // 8), seed=data.groups_seed)
-        splits = {"train": parts["train"], "validation": parts["test"]}
-    pairs = {k: CaptionPairs(v, data.pairs_audio_column, data.text_column, extractor) for k, v in splits.items()}
-    return {split: GroupsWithPairs(rows, pairs[split], data.groups_seed) for split, rows in groups.items()}
+        train, validation = pairs.split(max(2, len(pairs) // 8), data.groups_seed)
+        splits = {"train": train, "validation": validation}
+    return {split: GroupsWithPairs(rows, splits[split], data.groups_seed) for split, rows in groups.items()}
 
 
-def _load_pairs(source: str, data_dir: str | None = None) -> Dataset:
-    try:
-        with saying_what_to_fetch(source, fetching_data(source)):
-            splits = load_dataset(source, data_dir=data_dir)
-    except DatasetGenerationError as error:  # it names the cause in its cause alone
-        raise DataError(
-            f"{data_dir or source} cannot be read as a data set: {error.__cause__ or error}. (A folder of audio files "
-            "with a metadata.csv needs torchcodec; parquet files with the columns audio and text do not)"
-        ) from error
-    if "train" not in splits:
-        raise DataError(f"the data set has no train split; it has {', '.join(splits)}")
-    return splits["train"]
+def _load_pairs(
+    data: DataArguments,
+    source: str,
+    audio_column: str,
+    extractor: ClapFeatureExtractor,
+    audio_flag: str = "--audio_column",
+) -> CaptionPairs:
+    rows = load_rows(source, audio_column, data.label_column)
+    if "train" not in rows.splits:
+        raise DataError(f"the data set has no train split; it has {', '.join(rows.splits)}")
+    if len(rows.splits) > 1:
+        others = ", ".join(name for name in rows.splits if name != "train")
+        logger.info("%s: pairs of the split train; %s are left for evaluation", source, others)
+    return CaptionPairs(
+        rows.splits["train"], audio_column, data.text_column, extractor, base=rows.base, audio_flag=audio_flag
+    )
+
+
+def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:
+    """One warning with the number of captions that are longer than what the text tower reads."""
+    names = ("forward_caption", f"{PAIR}_caption")
+    captions = {row[name] for row in data.train.manifest for name in names if name in row}
+    limit = processor.tokenizer.model_max_length
+    encoded = processor.tokenizer.backend_tokenizer.encode_batch(sorted(captions))
+    if cut := [len(each.ids) for each in encoded if len(each.ids) > limit]:
+        logger.warning(
+            "%d of %d captions are longer than the %d tokens that the model reads (the longest has %d): their ends are "
+            "cut off. Shorten them, or split them into several captions of the recording",
+            len(cut),
+            len(captions),
+            limit,
+            max(cut),
+        )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from huggingface_hub import constants
 
 from teminal_hf.errors import StorageError
-from teminal_hf.storage.atomic import written_whole
+from teminal_hf.storage.atomic import remove_drafts, written_whole
 
 Kind = Literal["clips", "prefix"]
 KINDS: tuple[Kind, ...] = ("clips", "prefix")
@@ -37,7 +37,8 @@ def digest(*parts: Any) -> str:
 
 
 def entry_folder(kind: Kind, key: str, what: str) -> Path:
-    """The folder of an entry, made if it is new; `what` tells a person what it holds (`teminal cache info`).
+    """The folder of an entry, made if it is new, and without what killed processes have left half written there; `what`
+    tells a person what it holds (`teminal cache info`).
 
     Raises:
         StorageError: it cannot be written.
@@ -45,6 +46,9 @@ def entry_folder(kind: Kind, key: str, what: str) -> Path:
     folder = cache_root() / kind / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_drafts(folder)
+        if (folder / _ABOUT).is_dir():
+            shutil.rmtree(folder / _ABOUT)  # nothing of ours
         if not (folder / _ABOUT).is_file():
             with written_whole(folder / _ABOUT) as draft:
                 draft.write_text(json.dumps({"what": what}), encoding="utf-8")
@@ -69,10 +73,17 @@ def entries() -> list[Entry]:
     for kind in KINDS:
         for folder in sorted((cache_root() / kind).glob("*")):
             about = folder / _ABOUT
-            what = json.loads(about.read_text(encoding="utf-8"))["what"] if about.is_file() else ""
-            n_bytes = sum(_size(file) for file in folder.iterdir())
+            what = _what(about)
+            n_bytes = sum(_size(Path(at, name)) for at, _, names in os.walk(folder) for name in names)
             found.append(Entry(kind, folder.name, what, n_bytes))
     return sorted(found, key=lambda entry: -entry.n_bytes)
+
+
+def _what(about: Path) -> str:
+    try:
+        return str(json.loads(about.read_text(encoding="utf-8"))["what"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "(its description is missing or damaged)"
 
 
 def _size(file: Path) -> int:

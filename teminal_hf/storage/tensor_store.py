@@ -1,6 +1,8 @@
 """Rows of tokens on disk, in shards that exist whole or not at all."""
 
+import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,20 +10,24 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from xxhash import xxh3_128_hexdigest
 
 from teminal_hf.errors import CheckpointError, StorageError
 from teminal_hf.storage.atomic import written_whole
 from teminal_hf.storage.cache import WAYS_OUT
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class TensorStore:
-    """`n_rows` tensors of one shape and dtype, memory-mapped from safetensors files of `shard_rows` each.
+    """`n_rows` tensors of one shape and dtype, memory-mapped from safetensors files of `shard_rows` each, which carry a
+    checksum of their content. It is compared when a file is opened, and one that differs counts as missing.
 
     Several processes may write the files of one folder, one after another or at the same time; what a process that
     died has not finished is missing, nothing is half there. Reading needs no memory of its own: the pages are the
@@ -43,8 +49,8 @@ class TensorStore:
 
     def __getitem__(self, row: int) -> Tensor:
         shard, offset = divmod(range(self.n_rows)[row], self.shard_rows)
-        if shard not in self._open:
-            self._open[shard] = load_file(self._path(shard))["tokens"]
+        if not self._opens(shard):
+            raise StorageError(f"{self._path(shard)} is missing or damaged; run again, and it is computed anew")
         return self._open[shard][offset]
 
     @property
@@ -54,7 +60,9 @@ class TensorStore:
 
     @property
     def missing_bytes(self) -> int:
-        return sum(len(self._rows(shard)) for shard in self._missing()) * self._row_bytes
+        """Of the files that are not there; those that are damaged are found when they are opened."""
+        missing = (shard for shard in self._shards if not self._path(shard).is_file())
+        return sum(len(self._rows(shard)) for shard in missing) * self._row_bytes
 
     def fill(
         self,
@@ -113,19 +121,41 @@ class TensorStore:
                 "float32), or the checkpoint itself gives NaN"
             )
         try:
+            if self._path(shard).is_dir():
+                shutil.rmtree(self._path(shard))  # nothing of ours
             with written_whole(self._path(shard)) as draft:
-                save_file({"tokens": tokens}, draft)
+                save_file({"tokens": tokens}, draft, metadata={"checksum": _checksum(tokens)})
         except (SafetensorError, OSError) as error:  # the former for a disk that is full
             raise StorageError(f"cannot write {self._path(shard)}: {error}; {WAYS_OUT}") from error
 
     def _missing(self) -> list[int]:
-        shards = range(-(-self.n_rows // self.shard_rows))
-        return [shard for shard in shards if not self._is_whole(shard)]
+        missing = [shard for shard in self._shards if not self._opens(shard)]
+        damaged = [shard for shard in missing if self._path(shard).exists()]
+        if damaged:
+            logger.warning(
+                "%d of %d files in %s are damaged, and computed anew", len(damaged), len(self._shards), self.folder
+            )
+        return missing
 
-    def _is_whole(self, shard: int) -> bool:
-        """A machine that went down may have lost what it had taken for written."""
-        path = self._path(shard)
-        return path.is_file() and path.stat().st_size > len(self._rows(shard)) * self._row_bytes
+    def _opens(self, shard: int) -> bool:
+        """Map the file, if it is there and holds what was written."""
+        if shard not in self._open:
+            path = self._path(shard)
+            try:
+                with safe_open(path, "pt") as file:
+                    checksum = (file.metadata() or {}).get("checksum")
+                tokens = load_file(path)["tokens"]
+            except (OSError, SafetensorError, KeyError):
+                return False
+            expected = (len(self._rows(shard)), *self.row_shape)
+            if tuple(tokens.shape) != expected or tokens.dtype != self.dtype or _checksum(tokens) != checksum:
+                return False
+            self._open[shard] = tokens
+        return True
+
+    @property
+    def _shards(self) -> range:
+        return range(-(-self.n_rows // self.shard_rows))
 
     def _rows(self, shard: int) -> range:
         return range(shard * self.shard_rows, min(self.n_rows, (shard + 1) * self.shard_rows))
@@ -136,3 +166,8 @@ class TensorStore:
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{shard:05d}.safetensors"
+
+
+def _checksum(tokens: Tensor) -> str:
+    """28 GB/s on a core of today, several times what a disk delivers."""
+    return xxh3_128_hexdigest(tokens.contiguous().flatten().view(torch.uint8).numpy().data)

@@ -14,12 +14,12 @@ from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from teminal_hf.audio.waveform import decode, trim_bounds
+from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.errors import BadClipError
+from teminal_hf.errors import DataError, NotFoundError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.checkpoint import checkpoint_path
@@ -146,10 +146,9 @@ def _sound(processor: ClapProcessor, sound: str | Path) -> Finding:
     extractor = processor.feature_extractor
     rate, window = extractor.sampling_rate, extractor.nb_max_samples
     try:
-        waveform = decode(sound, rate)
-        trim_bounds(waveform, rate)
-    except BadClipError as error:
-        return Finding("problem", f"{sound} {error}", "repair it, or leave it out")
+        waveform = read_sound(sound, rate)
+    except (DataError, NotFoundError) as error:
+        return Finding("problem", str(error), "repair it, or leave it out")
     except OSError as error:
         return Finding("problem", f"{sound} cannot be read ({error.strerror})", "name a file that is there")
     length = len(waveform)

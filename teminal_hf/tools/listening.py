@@ -83,9 +83,10 @@ def read_sound(path: str | None, sampling_rate: int) -> Waveform:
     if path is None:
         raise DataError("there is no sound yet: drop in a file, record one, or compose two clips")
     try:
-        waveform = decode(path, sampling_rate)
+        waveform = decode(path, sampling_rate, MAX_SECONDS)
     except BadClipError as error:
-        raise DataError(f"the sound {error}; give {FORMATS} (to convert another format: {CONVERSION})") from error
+        way_out = f"give {FORMATS} (to convert another format: {CONVERSION})"
+        raise DataError(f"the sound {error}" + (f"; {way_out}" if "decoded" in str(error) else "")) from error
     except FileNotFoundError as error:
         raise NotFoundError(
             "the sound is no longer here (sounds are deleted after an hour); compose it or give it again"
@@ -94,9 +95,6 @@ def read_sound(path: str | None, sampling_rate: int) -> Waveform:
         trim_bounds(waveform, sampling_rate)
     except BadClipError as error:
         raise DataError(f"the sound {error}; give one with something to hear") from error
-    if len(waveform) > MAX_SECONDS * sampling_rate:
-        seconds = len(waveform) / sampling_rate
-        raise DataError(f"the sound lasts {seconds:.0f} s; cut it to {MAX_SECONDS} s or less")
     return waveform
 
 

@@ -1,22 +1,53 @@
 """`TeminalConfig`: `transformers.TrainingArguments` and the weights of the loss."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
     get_reporting_integration_callbacks,
 )
-from transformers.trainer_utils import HubStrategy
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SchedulerType
+from transformers.training_args import OptimizerNames
 
+from teminal_hf.data.bounds import SEED, Bound, check_bounds
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError
 
 _PACKAGES = {"azure_ml": "azureml-sdk", "flyte": "flytekit"}  # of those trackers that are not called as theirs
 ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
+_POSITIVE = Bound(0, above=True)
+_BOUNDS = {
+    "num_train_epochs": _POSITIVE,
+    "per_device_train_batch_size": Bound(1),
+    "per_device_eval_batch_size": Bound(1),
+    "gradient_accumulation_steps": Bound(1),
+    "eval_accumulation_steps": Bound(1),
+    "learning_rate": Bound(0),
+    "warmup_steps": Bound(0),
+    "warmup_ratio": Bound(0, 1),
+    "weight_decay": Bound(0),
+    "max_grad_norm": Bound(0),
+    "adam_beta1": Bound(0, 0.999999999),
+    "adam_beta2": Bound(0, 0.999999999),
+    "adam_epsilon": Bound(0),
+    "neftune_noise_alpha": Bound(0),
+    "logging_steps": _POSITIVE,
+    "save_steps": _POSITIVE,
+    "eval_steps": _POSITIVE,
+    "eval_delay": Bound(0),
+    "save_total_limit": Bound(1),
+    "torch_empty_cache_steps": Bound(1),
+    "dataloader_num_workers": Bound(0),
+    "dataloader_prefetch_factor": Bound(1),
+    "ddp_timeout": Bound(1),
+    "seed": SEED,
+    "data_seed": SEED,
+}
 
 
 @dataclass
@@ -112,8 +143,17 @@ def _check_trackers(names: Sequence[str]) -> None:
             raise ConfigError(f"report_to: {error}") from error
 
 
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """Raise a ConfigError that names the first of the training's numbers that makes no sense, among those there are."""
+    check_bounds(values, _BOUNDS)
+    max_steps = values.get("max_steps", -1)
+    if max_steps != -1 and max_steps < 1:
+        raise ConfigError(f"max_steps must be at least 1, or -1 to leave it to num_train_epochs, got {max_steps}")
+
+
 def check_training(args: TeminalConfig) -> None:
     """Raise a ValueError for what would be wrong in every step of a training."""
+    check_numbers(vars(args))
     if args.per_device_train_batch_size * args.world_size < 2:
         raise ConfigError(
             "a global batch of one group has no negatives from other groups; set per_device_train_batch_size to 2 or "
@@ -124,3 +164,44 @@ def check_training(args: TeminalConfig) -> None:
             f"{args.n_gpu} GPUs in one process would split a batch across its views; start one process a GPU with "
             "`accelerate launch --num_processes`, or show one by CUDA_VISIBLE_DEVICES=0"
         )
+
+
+def check_usable(args: TeminalConfig) -> None:
+    """Raise a ConfigError for settings of transformers that a `ClapModel`, groups or this machine cannot follow."""
+    instead = {
+        "resume_from_checkpoint": "a run goes on by --resume --output_dir RUN",
+        "gradient_checkpointing": "a ClapModel knows none; mini_batch_groups bounds the memory of a batch",
+        "activation_checkpointing": "a ClapModel knows none; mini_batch_groups bounds the memory of a batch",
+        "neftune_noise_alpha": "it is for language models, and a ClapModel does not take it",
+    }
+    for name, why in instead.items():
+        if getattr(args, name, None):
+            raise ConfigError(f"{name} cannot be used here: {why}; leave it out")
+    if getattr(args, "train_sampling_strategy", "random") not in ("random", "sequential"):
+        raise ConfigError(f"train_sampling_strategy {args.train_sampling_strategy}: groups have no length; use random")
+    if args.eval_on_start and args.eval_strategy == IntervalStrategy.NO:
+        raise ConfigError("eval_on_start needs evaluations: set eval_strategy to epoch or steps")
+    if not args.torch_compile:
+        return
+    backends, modes = torch.compiler.list_backends(()), ["default", *torch._inductor.list_mode_options()]
+    for name, known in (("torch_compile_backend", backends), ("torch_compile_mode", modes)):
+        chosen = getattr(args, name)
+        if chosen is not None and chosen not in known:
+            raise ConfigError(f"unknown {name} {chosen!r}; choose of {', '.join(dict.fromkeys(known))}")
+
+
+def check_optimisation(args: TeminalConfig) -> None:
+    """Raise a ConfigError for an optimizer that is not installed, or options that optimizer or schedule do not have:
+    both are made, of one weight, before a model is loaded."""
+    if args.optim_target_modules is not None:  # to be found in the model
+        return
+    what = f"optim {OptimizerNames(args.optim).value}"
+    what += f" with optim_args {args.optim_args}" if args.optim_args else ""
+    kwargs: Any = args.lr_scheduler_kwargs  # a mapping by now
+    try:
+        make, options = Trainer.get_optimizer_cls_and_kwargs(args)
+        optimizer = make([torch.nn.Parameter(torch.zeros(1))], **options)
+        what = f"lr_scheduler_type {SchedulerType(args.lr_scheduler_type).value}"
+        get_scheduler(args.lr_scheduler_type, optimizer, 0, 1, scheduler_specific_kwargs=kwargs)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"{what}: {' '.join(str(error).split())}") from error

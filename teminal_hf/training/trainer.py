@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import STAGE_B_VIEWS
+from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
 from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.training.checkpoints import WholeCheckpoints, newest_whole
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.estimate import EstimateCallback
@@ -24,7 +27,7 @@ from teminal_hf.training.push_mixin import PushMixin
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
 
-class TeminalTrainer(PushMixin):
+class TeminalTrainer(PushMixin, WholeCheckpoints):
     """Post-trains a `ClapModel` prepared by `apply_stage` on groups of views.
 
     Every batch makes one forward through each tower for all views of all groups; with several processes the embeddings
@@ -52,7 +55,10 @@ class TeminalTrainer(PushMixin):
         zste: Callable[[nn.Module], dict[str, float]] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (ValueError, ImportError, NotImplementedError) as error:  # of settings that transformers cannot follow
+            raise ConfigError(" ".join(str(error).split())) from error
         if self.args.retention and reference is None:
             raise ValueError("retention needs the starting checkpoint as reference=")
         self.reference = None if reference is None else reference.to(self.args.device).eval()
@@ -88,11 +94,23 @@ class TeminalTrainer(PushMixin):
         if self.args.retention:
             parts["retention"] = self._drift(outputs, tensors)
             parts["loss"] = parts["loss"] + self.args.retention * parts["retention"]
+        if not parts["loss"].isfinite():
+            raise DivergedError(self._diverged(parts))
         if model.training:
             for name, value in parts.items():
                 if name != "loss":
                     self._parts[name].append(value.detach())
         return (parts["loss"], {"loss": parts["loss"]}) if return_outputs else parts["loss"]
+
+    def _diverged(self, parts: Mapping[str, Tensor]) -> str:
+        bad = [f"{name} ({value.item()})" for name, value in parts.items() if not value.isfinite() and name != "loss"]
+        checkpoint = newest_whole(Path(str(self.args.output_dir)))
+        saved = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written"
+        return (
+            f"the loss is not finite at step {self.state.global_step + 1}: {', '.join(bad) or 'its weighted sum'}; the "
+            f"weights of this run are not saved, {saved}. A lower learning_rate than {self.args.learning_rate:g}, "
+            "gradient clipping (max_grad_norm) or float32 is the usual way out; `teminal doctor` checks the start"
+        )
 
     def _drift(self, outputs: Any, tensors: dict[str, Tensor]) -> Tensor:
         """How far the single views' embeddings have moved: 1 - cosine, mean over rows and towers."""

@@ -1,13 +1,15 @@
 """Decoded clips on disk: the same samples as decoding gives, read again from disk and never after they changed."""
 
 import errno
+import json
 import logging
 import os
 import pickle
 import shutil
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from datasets import Audio, Dataset
 from torch.utils.data import DataLoader
 
 from support.clips import table, tone
+from support.damage import DAMAGES
 from teminal_hf.audio.waveform import decode, trim_silence
 from teminal_hf.clips import audio_column as audio_cells
+from teminal_hf.clips import esc50 as esc50_clips
 from teminal_hf.clips import sources
 from teminal_hf.clips import store as clip_store
 from teminal_hf.clips.sources import esc50_folder, from_dataset, sound_bank
@@ -44,7 +48,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).stem)
         return decode(path, rate)
 
-    for module in (sources, audio_cells):
+    for module in (esc50_clips, audio_cells):
         monkeypatch.setattr(module, "decode", noted)
     return names
 
@@ -245,7 +249,7 @@ def test_a_writer_that_stops_leaves_nothing_that_is_read(esc50: Path, monkeypatc
             raise KeyboardInterrupt
         return decode(path, rate)
 
-    monkeypatch.setattr(sources, "decode", cut)
+    monkeypatch.setattr(esc50_clips, "decode", cut)
     with pytest.raises(KeyboardInterrupt):
         esc50_folder(esc50).usable(RATE)
     whole = [folder for folder in folders() if (folder / clip_store.INDEX).exists()]
@@ -278,11 +282,9 @@ def test_a_full_disk_is_told_with_the_ways_out(esc50: Path, monkeypatch: pytest.
     clips.in_folds([2]).usable(RATE)
     (folder,) = folders()
     (folder / clip_store.INDEX).unlink()
-    monkeypatch.setattr("teminal_hf.storage.atomic.uuid.uuid4", lambda: SimpleNamespace(hex="0"))
-    (folder / f"{clip_store.SAMPLES}.0.draft").symlink_to("/dev/full")
-    with pytest.raises(
-        OSError, match=r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
-    ) as error:
+    message = r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=message) as error:
+        patch.setattr(clip_store, "written_whole", lambda path: nullcontext(Path("/dev/full")))
         clips.usable(RATE)
     assert "`teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk" in str(error.value)
     assert len(clips.usable(RATE)) == 30
@@ -292,6 +294,44 @@ def test_other_errors_of_the_system_are_left_as_they_are(esc50: Path, monkeypatc
     def refused(path: str, rate: int) -> np.ndarray:
         raise OSError(errno.EIO, "Input/output error", path)
 
-    monkeypatch.setattr(sources, "decode", refused)
+    monkeypatch.setattr(esc50_clips, "decode", refused)
     with pytest.raises(OSError, match=r"\[Errno 5\] Input/output error: '.*1-100-A-0.wav'"):
         esc50_folder(esc50).usable(RATE)
+
+
+# What is damaged
+
+
+@pytest.mark.parametrize("name", ["samples.int16", "index.json"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_store_is_decoded_anew(
+    esc50: Path, decoded: list[str], damage: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = esc50_folder(esc50).usable(RATE)
+    truths = {clip_id: before.waveform(clip_id, RATE).copy() for clip_id in before.ids}
+    contents = [before.content(clip_id) for clip_id in before.ids]
+    path = folders()[2] / name
+    damage(path)
+    lost = name == "index.json" and not path.exists()
+    after = esc50_folder(esc50).usable(RATE)
+    assert len(decoded) == 36  # the fold alone
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (0 if lost else 1) and all("they are decoded anew" in message for message in messages)
+    for clip_id, truth_of_clip in truths.items():
+        np.testing.assert_array_equal(after.waveform(clip_id, RATE), truth_of_clip)
+    assert [after.content(clip_id) for clip_id in after.ids] == contents
+    esc50_folder(esc50).usable(RATE)
+    assert len(decoded) == 36
+
+
+def test_a_changed_number_in_the_index_is_noticed(esc50: Path, decoded: list[str]) -> None:
+    esc50_folder(esc50).usable(RATE)
+    path = folders()[0] / "index.json"
+    index = json.loads(path.read_text())
+    for field, value in (("step", 0.5), ("start", 3), ("offset", 2), ("length", 7)):
+        n = len(decoded)
+        changed = json.loads(json.dumps(index))
+        changed["clips"][1][field] = value
+        path.write_text(json.dumps(changed))
+        esc50_folder(esc50).usable(RATE)
+        assert len(decoded) == n + 6, field

@@ -1,6 +1,8 @@
 """What a person sees when something goes wrong: a message for what they can mend, a traceback for a fault."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -36,10 +38,55 @@ def test_a_file_that_the_system_refuses_is_named() -> None:
 
 
 def test_a_fault_of_ours_is_a_traceback_that_says_where_to_report_it() -> None:
-    for error in ("ValueError('of a library')", "KeyError('x')", "OSError('no file named')"):
+    for error in ("ValueError('of a library')", "KeyError('x')", "RuntimeError('shapes')"):
         done = run(error)
         assert done.returncode == 1 and done.stderr.startswith("Traceback")
         assert done.stderr.endswith(f"a fault of teminal_hf or of a library, not yours. Please report it: {ISSUES}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("OSError('x is no folder\\nand no model')", "x is no folder and no model (OSError;"),
+        ("ConnectionError('no route')", "no route (ConnectionError;"),
+        ("ImportError('pip install bitsandbytes')", "pip install bitsandbytes (ImportError;"),
+        ("MemoryError()", "there is too little memory (MemoryError;"),
+        ("__import__('json').JSONDecodeError('cut', 'x', 0)", "cut: line 1 column 1 (char 0) (JSONDecodeError;"),
+        ("__import__('safetensors').SafetensorError('cut')", "cut (SafetensorError;"),
+    ],
+)
+def test_what_a_library_says_of_files_and_memory_is_one_line(error: str, message: str) -> None:
+    done = run(error)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {message} TEMINAL_DEBUG=1 shows where)")
+
+
+def test_the_cause_that_a_library_wrapped_is_said() -> None:
+    from datasets.exceptions import DatasetGenerationError
+
+    for cause, message in ((KeyError("audio"), "generating: 'audio' (Dataset"), (ConfigError("of ours"), "of ours")):
+        with pytest.raises(SystemExit, match=re.escape(message)), door():
+            raise DatasetGenerationError("generating") from cause
+
+
+def test_what_was_stopped_says_so_unless_a_run_has_said_more() -> None:
+    for error, status in (("KeyboardInterrupt", 130), ("__import__('teminal_hf').errors.Stopped", 143)):
+        done = run(error)
+        assert (done.returncode, done.stderr) == (status, "stopped; the same command begins anew\n")
+    done = run("KeyboardInterrupt('a run has said what is saved')")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_the_end_of_another_process_of_a_run_is_no_fault() -> None:
+    done = run("RuntimeError('[gloo/pair.cc:537] Read error [127.0.0.1]:55002: Connection reset by peer')")
+    message = "error: another process of this run has ended, and this one cannot go on alone; see its message\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_sigterm_is_as_before_once_the_door_is_closed() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with door():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_debug_shows_every_traceback() -> None:
@@ -88,3 +135,22 @@ assert not slow, slow
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+FORKING = """
+import os, signal, time
+from teminal_hf.commands.door import door
+with door():
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(7)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_sigterm_ends_a_forked_worker_as_it_always_did() -> None:
+    """Pools of other libraries end their workers so, and would wait for one that does not go."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")

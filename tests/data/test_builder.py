@@ -13,6 +13,7 @@ from datasets import Dataset, IterableDataset, load_dataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
+from teminal_hf.clips import esc50 as esc50_clips
 from teminal_hf.clips import sources
 from teminal_hf.clips.folds import split_folds
 from teminal_hf.clips.sources import esc50_folder, sound_bank
@@ -140,8 +141,8 @@ def test_clips_are_found_once_and_only_in_the_folds_asked_for(esc50: Path, monke
     find = sources.esc50_folder
     monkeypatch.setattr(sources, "esc50_folder", lambda data_dir: found.append(data_dir) or find(data_dir))
     decoded: list[str] = []
-    decode = sources.decode
-    monkeypatch.setattr(sources, "decode", lambda path, rate: decoded.append(path) or decode(path, rate))
+    decode = esc50_clips.decode
+    monkeypatch.setattr(esc50_clips, "decode", lambda path, rate: decoded.append(path) or decode(path, rate))
     options = {"data_dir": str(esc50), "train_folds": (1,), "validation_folds": (), "test_folds": (4,)}
     splits = load(**options)
     assert [row["group_id"] for row in splits["train"]] == list(range(20))

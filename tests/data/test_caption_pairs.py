@@ -12,8 +12,10 @@ from datasets import Audio, Dataset
 from transformers import ClapFeatureExtractor
 
 from support.clips import tone
+from support.tiny import tiny_processor
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.groups import view_meanings
+from teminal_hf.training.data_collator import GroupCollator, false_negatives
 
 RATE = 16_000
 EXTRACTOR = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=2, feature_size=16, frequency_max=8000)
@@ -65,13 +67,15 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="contrastive training needs at least two pairs, the data set has 1"):
         CaptionPairs(PAIRS.select([0]), "audio", "text", EXTRACTOR)
     empty = Dataset.from_dict({"audio": [wav(SHORT)] * 2, "text": ["a", None]})
-    with pytest.raises(ValueError, match="column 'text' must hold one caption a row; row 1 holds none or several"):
+    with pytest.raises(
+        ValueError, match="column 'text' must hold a caption, or a list of them, in each row; row 1 holds none"
+    ):
         CaptionPairs(empty, "audio", "text", EXTRACTOR)
 
 
 def test_what_is_heard_is_known_by_the_files_it_comes_from(tmp_path: Path) -> None:
-    for name in "ab":
-        soundfile.write(tmp_path / f"{name}.wav", SHORT, RATE)
+    for name, sound in zip("ab", (SHORT, SHORT[::-1] / 2), strict=True):
+        soundfile.write(tmp_path / f"{name}.wav", sound, RATE)
     cells = [{"bytes": None, "path": str(tmp_path / f"{name}.wav")} for name in "ab"]
     pairs = Dataset.from_dict({"audio": cells, "text": ["a", "b"]})
     rows = CaptionPairs(pairs, "audio", "text", EXTRACTOR)
@@ -80,3 +84,127 @@ def test_what_is_heard_is_known_by_the_files_it_comes_from(tmp_path: Path) -> No
     assert CaptionPairs(pairs, "audio", "text", EXTRACTOR).recordings_id == first
     soundfile.write(tmp_path / "b.wav", LONG, RATE)
     assert CaptionPairs(pairs, "audio", "text", EXTRACTOR).recordings_id != first
+
+
+# Several captions of one recording
+
+
+def recordings_of(cells: list[Any], **columns: Any) -> Dataset:
+    return Dataset.from_dict({"audio": cells, **columns})
+
+
+def sound(number: int) -> np.ndarray:
+    return tone(300 + 50 * number, 0.3, RATE)
+
+
+def masked(rows: Any) -> np.ndarray:
+    """(audio, text) that are left out, of all rows in one batch."""
+    collator = GroupCollator(tiny_processor(), ("forward",))
+    return false_negatives(collator.meanings(rows.manifest)).numpy()
+
+
+def truth(recordings: list[int], captions: list[str]) -> np.ndarray:
+    """Pair by pair: a text holds of an audio whose recording has that caption, in whatever row."""
+    n = len(captions)
+    plain = [" ".join(caption.lower().split()) for caption in captions]
+    mask = np.zeros((n, n), bool)
+    for audio in range(n):
+        for text in range(n):
+            for row in range(n):
+                mask[audio, text] |= recordings[row] == recordings[audio] and plain[row] == plain[text]
+    return mask
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_captions_of_one_recording_are_no_negatives_of_each_other(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    recordings = rng.integers(0, 8, 30).tolist()
+    captions = [f"{'Caption' if rng.integers(2) else 'caption '} {rng.integers(14)}" for _ in recordings]
+    cells = [wav(sound(number)) for number in recordings]
+    rows = CaptionPairs(recordings_of(cells, text=captions), "audio", "text", EXTRACTOR)
+    found, wanted = masked(rows), truth(recordings, captions)
+    np.testing.assert_array_equal(found, wanted)
+    same = np.equal.outer(recordings, recordings)
+    assert found[same].all() and found.T[same].all()  # in both directions
+    assert not found.all()
+
+
+def test_one_sound_in_several_files_is_one_recording(tmp_path: Path) -> None:
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", sound(number // 2), RATE, subtype="PCM_16")
+    cells = [{"bytes": None, "path": str(tmp_path / f"{number}.wav")} for number in range(4)]
+    captions = ["a dog", "a bark", "rain", "drops"]
+    rows = CaptionPairs(recordings_of(cells, text=captions), "audio", "text", EXTRACTOR)
+    np.testing.assert_array_equal(masked(rows), np.equal.outer([0, 0, 1, 1], [0, 0, 1, 1]))
+
+
+def test_a_list_of_captions_is_one_recording_with_several(caplog: pytest.LogCaptureFixture) -> None:
+    lists = [["a dog", "a bark", "A  dog", ""], ["rain"], ["wind", "a bark", None]]
+    cells = [wav(sound(number)) for number in range(3)]
+    with caplog.at_level(logging.INFO):
+        rows = CaptionPairs(recordings_of(cells, text=lists), "audio", "text", EXTRACTOR)
+    assert "3 recordings with 5 captions" in caplog.text
+    said = [row["forward_caption"] for row in rows.manifest]
+    assert said in (["a dog", "a bark", "rain", "wind", "a bark"], ["A  dog", "a bark", "rain", "wind", "a bark"])
+    recordings = [0, 0, 1, 2, 2]
+    for i, number in enumerate(recordings):
+        np.testing.assert_allclose(rows[i]["forward"]["array"][:4800], sound(number), atol=1e-4)
+        assert {k: v for k, v in rows[i].items() if k != "forward"} == rows.manifest[i]
+    np.testing.assert_array_equal(masked(rows), truth(recordings, said))
+    flat = CaptionPairs(recordings_of([cells[n] for n in recordings], text=said), "audio", "text", EXTRACTOR)
+    assert flat.manifest == rows.manifest and flat.recordings_id == rows.recordings_id
+
+
+def test_all_batches_are_of_one_width() -> None:
+    """So that the ranks of a run can gather them."""
+    lists = [["a", "b", "c"], ["d"], ["e", "f"]]
+    cells = [wav(sound(n)) for n in range(3)]
+    rows = CaptionPairs(recordings_of(cells, text=lists), "audio", "text", EXTRACTOR)
+    collator = GroupCollator(tiny_processor(), ("forward",))
+    assert {collator.meanings([row]).shape for row in rows.manifest} == {(1, 3)}
+
+
+@pytest.mark.parametrize(
+    "text", [[["a"], []], [["a"], [None, " "]], ["a", " "], [["a"], None], [1, 2], [["a"], [["b"]]]]
+)
+def test_rows_without_a_caption(text: list[Any]) -> None:
+    if text == [["a"], [["b"]]]:
+        text = [[["a"]], [["b"]]]
+    with pytest.raises(ValueError, match=r"column 'text' must hold .*row [01] holds (none|a int|a list)"):
+        CaptionPairs(recordings_of([wav(sound(n)) for n in range(2)], text=text), "audio", "text", EXTRACTOR)
+
+
+def test_what_is_kept_for_validation_is_of_other_recordings() -> None:
+    numbers = [n // 3 for n in range(30)]
+    captions = [f"caption {i}" for i in range(30)]
+    pairs = recordings_of([wav(sound(n)) for n in numbers], text=captions)
+    rows = CaptionPairs(pairs, "audio", "text", EXTRACTOR)
+    train, validation = rows.split(5, seed=0)
+    parts = [{numbers[captions.index(row["forward_caption"])] for row in part.manifest} for part in (train, validation)]
+    assert len(train) == 24 and len(validation) == 6 and not parts[0] & parts[1]
+    assert [row["forward_caption"] for row in rows.split(5, seed=0)[1].manifest] == [
+        row["forward_caption"] for row in validation.manifest
+    ]
+    np.testing.assert_allclose(
+        validation[0]["forward"]["array"][:4800],
+        sound(numbers[captions.index(validation[0]["forward_caption"])]),
+        atol=1e-4,
+    )
+    with pytest.raises(ValueError, match="2 pairs of 2 recordings are too few to keep 2 apart"):
+        CaptionPairs(pairs.select([0, 29]), "audio", "text", EXTRACTOR).split(2, seed=0)
+
+
+@pytest.mark.parametrize("format", ["numpy", "torch", None])
+def test_formats_and_integers(format: str | None) -> None:
+    cells = [{"array": (32767 * sound(n)).astype(np.int16), "sampling_rate": RATE} for n in range(2)]
+    data = recordings_of(cells, text=["a", "b"]).with_format(format)
+    rows = CaptionPairs(data, "audio", "text", EXTRACTOR)
+    for n in range(2):
+        np.testing.assert_allclose(rows[n]["forward"]["array"][:4800], sound(n), atol=1e-4)
+
+
+def test_wrong_columns_name_the_flag() -> None:
+    with pytest.raises(ValueError, match=r"no column caption; present: audio, text\. Name yours by --text_column"):
+        CaptionPairs(PAIRS, "audio", "caption", EXTRACTOR)
+    with pytest.raises(ValueError, match=r"no column sound; present: audio, text\. Name yours by --pairs_audio_column"):
+        CaptionPairs(PAIRS, "sound", "text", EXTRACTOR, audio_flag="--pairs_audio_column")

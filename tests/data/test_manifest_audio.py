@@ -10,6 +10,7 @@ from datasets import Audio, Dataset, DatasetDict, IterableDataset, IterableDatas
 
 from support.clips import ESC50_CLASSES, write_esc50
 from teminal_hf.clips import audio_column as audio_cells
+from teminal_hf.clips import esc50 as esc50_clips
 from teminal_hf.clips import sources
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.clips.table import ClipTable
@@ -115,8 +116,10 @@ def test_a_manifest_of_esc50_renders_from_any_copy_of_its_clips(kind: str, esc50
 
 def test_only_the_folds_that_are_named_are_decoded(esc50: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    original = sources.decode
-    monkeypatch.setattr(sources, "decode", lambda path, rate: decoded.append(Path(path).name) or original(path, rate))
+    original = esc50_clips.decode
+    monkeypatch.setattr(
+        esc50_clips, "decode", lambda path, rate: decoded.append(Path(path).name) or original(path, rate)
+    )
     manifest = load("stage_a", data_dir=str(esc50))["test"].with_format(None)
     decoded.clear()
     render(manifest, esc50, RenderSettings(sampling_rate=12_000))

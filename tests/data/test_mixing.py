@@ -16,7 +16,8 @@ from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.groups import GroupDataset, plan, view_meanings
 from teminal_hf.data.mixing import GroupsWithPairs
 from teminal_hf.data.rendering import Renderer, RenderSettings
-from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.runs.training_data import TrainingData, warn_of_long_captions
+from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.losses import symmetric_infonce
 
 RATE, WINDOW = tiny.RATE, 1.0
@@ -103,3 +104,45 @@ def test_what_cannot_be_mixed_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet("own/a.parquet")
     small = ["--start_from", "base", "--clips_per_class", "2"]
     assert "the data set has no column audio; present: text" in refused("stage_b", "--pairs", "own", *small)
+
+
+def test_captions_of_one_recording_are_no_negatives_beside_groups_either() -> None:
+    lists = [["dog before rain", "a bark, then rain", "wet dog"], ["wind"], ["wind before cow", "wet dog"]]
+    audio = [{"array": tone(300 + 40 * i, 0.5, RATE), "sampling_rate": RATE} for i in range(3)]
+    pairs = CaptionPairs(datasets.Dataset.from_dict({"audio": audio, "text": lists}), "audio", "text", EXTRACTOR)
+    mixed = GroupsWithPairs(groups(12), pairs, seed=3)
+    views = [*tiny.STAGE_B, "pair"]
+    meanings = GroupCollator(tiny.tiny_processor(), views).meanings(mixed.manifest).unflatten(0, (4, -1))
+    found = false_negatives(meanings[3])
+    said = [row["pair_caption"] for row in mixed.manifest]
+    holds = [
+        lists[
+            next(
+                i
+                for i in range(3)
+                if np.allclose(
+                    mixed[n]["pair"]["array"], np.pad(tone(300 + 40 * i, 0.5, RATE), (0, RATE // 2)), atol=1e-3
+                )
+            )
+        ]
+        for n in range(12)
+    ]
+    truth = [[text in captions for text in said] for captions in holds]
+    assert found.tolist() == truth and not found.all()
+    without = GroupCollator(tiny.tiny_processor(), tiny.STAGE_B).meanings(mixed.manifest).unflatten(0, (3, -1))
+    assert torch.equal(false_negatives(meanings[0]), false_negatives(without[0]))
+
+
+def test_captions_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    processor = tiny.tiny_processor()  # reads 32 tokens, [CLS] and [SEP] included
+    captions = ["dog " * 30, "dog " * 31, "rain " * 40, "wind"]
+    warn_of_long_captions(TrainingData(own(captions)), processor)
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 1 and "2 of 4 captions are longer than the 32 tokens that the model reads" in said[0]
+    assert "(the longest has 42)" in said[0]
+    caplog.clear()
+    warn_of_long_captions(TrainingData(GroupsWithPairs(groups(4), own(["dog " * 40, "rain"]), seed=0)), processor)
+    assert "1 of " in caplog.text and "captions are longer" in caplog.text
+    caplog.clear()
+    warn_of_long_captions(TrainingData(own(["dog", "rain"])), processor)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -279,3 +279,10 @@ def test_a_push_that_fails_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest
     retry = "teminal data push --to a/b --from runs/data-001 --private"
     assert re.fullmatch(rf"error: the push to a/b failed, nothing is lost: .*{re.escape(retry)}", str(error.value))
     assert "stage_b/train-00000-of-00001.parquet" in names(tmp_path / "runs" / "data-001")
+
+
+def test_a_clip_that_was_left_out_is_not_published(esc50: Path, tmp_path: Path) -> None:
+    (esc50 / "audio" / "2-202-A-2.wav").write_bytes(b"RIFF but not really")
+    write_manifests(tmp_path / "out", "a/b", with_clips=True, data_dir=str(esc50), n_groups=2)
+    published = load_dataset(str(tmp_path / "out"), "clips", split="train")["filename"][:]
+    assert len(published) == 29 and "2-202-A-2.wav" not in published

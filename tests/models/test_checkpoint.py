@@ -25,6 +25,7 @@ from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.run import Run
+from teminal_hf.training.checkpoints import mark_whole
 from teminal_hf.training.data_collator import GroupCollator
 
 
@@ -268,18 +269,26 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(here: Path) -> None
     check("here/mine", False)  # cut before its first checkpoint: nothing to lose
     check("here/mine", True)
     (folder / "checkpoint-5").mkdir()
+    check("here/mine", False)  # not written to its end: nothing to lose
+    (folder / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    mark_whole(folder / "checkpoint-5")
     with pytest.raises(FileExistsError, match="here/mine already holds a run; name another --output_dir, or go on"):
         check("here/mine", False)
     check("here/mine", True)
     with pytest.raises(FileExistsError, match="here/mine holds a run of stage_b, not of stage_a"):
         check("here/mine", True, "stage_a")
     run_folder.write_record(folder, complete=True)
+    (folder / "model.safetensors").touch()
     with pytest.raises(FileExistsError, match="the run in here/mine is finished: nothing to resume"):
         check("here/mine", True)
     with pytest.raises(FileExistsError, match="already holds a run"):
         check("here/mine", False)
     with pytest.raises(FileNotFoundError, match="nothing to resume in here/other: no such folder"):
         check("here/other", True)
+    (here / "sounds").mkdir()
+    (here / "sounds" / "a.wav").touch()
+    with pytest.raises(FileExistsError, match=re.escape("sounds holds other things (a.wav); name another")):
+        check("sounds", False)
     with pytest.raises(FileNotFoundError, match="--resume needs the run to go on with: --output_dir RUN"):
         check(None, True)
 
@@ -298,7 +307,8 @@ def test_records_add_up_and_name_the_versions(here: Path) -> None:
 
 def finished(folder: Path, base: str = "clap-mini", complete: bool = True, folds: tuple[int, ...] = (1, 2)) -> Path:
     folder.mkdir(parents=True)
-    run_folder.write_record(folder, base=base, source="soundbank", folds={"train": folds}, complete=complete)
+    steps = ["weights"] if complete else []
+    run_folder.write_record(folder, base=base, source="soundbank", folds={"train": folds}, finished=steps)
     (folder / "model.safetensors").write_bytes(b"")
     return folder
 

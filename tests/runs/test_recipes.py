@@ -100,7 +100,7 @@ def test_a_cut_run_goes_on_as_it_was_configured(stages, monkeypatch: pytest.Monk
                 raise KeyboardInterrupt
 
         patch.setattr(TrainerCallback, "on_step_begin", cut)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_recipe("stage_b", *arguments, "--output_dir", "cut")
     run_recipe("stage_b", "--resume", "--output_dir", "cut")
     whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("whole", "cut"))
@@ -157,7 +157,7 @@ def test_one_clear_message_for_what_a_user_can_mend(tmp_path: Path, monkeypatch:
     assert "a global batch of one group" in said
     for arguments, message in (
         (["--report_tasks", "9Z"], "unknown task(s) 9Z"),
-        (["--n_groups", "0"], "n_groups must be at least 1, got 0"),
+        (["--n_groups", "0"], "n_groups must be at least 2, got 0"),
         (["--views", "single", "sideways"], "unknown view(s) ['sideways']"),
     ):
         assert message in refused("stage_b", *SMALL, *arguments)

@@ -1,16 +1,23 @@
 """The cache folder: whole files only, keys, room on the disk, `teminal cache`."""
 
+import os
+import signal
+import stat
+import subprocess
+import sys
 import types
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from teminal_hf.audio import waveform as audio
 from teminal_hf.commands.cli import main
 from teminal_hf.data import groups as pairs
-from teminal_hf.storage import cache
+from teminal_hf.storage import atomic, cache
 from teminal_hf.storage.tensor_store import TensorStore
 
 
@@ -36,6 +43,78 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         with cache.written_whole(path) as draft:
             draft.write_text(text)
         assert path.read_text() == text and len(list(tmp_path.iterdir())) == 1
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from teminal_hf.storage.atomic import written_whole
+with written_whole(Path(sys.argv[1])) as draft:
+    draft.write_text("half")
+    print("begun", flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def test_drafts_of_the_killed_are_removed_and_those_of_the_living_are_not(root: Path) -> None:
+    folder = cache.entry_folder("prefix", "k", "")
+    command = [sys.executable, "-c", WRITER, str(folder / "a")]
+    with subprocess.Popen([*command, "living"], stdin=PIPE, stdout=PIPE, text=True) as living:
+        assert living.stdin is not None and living.stdout is not None
+        assert living.stdout.readline() == "begun\n"
+        killed = subprocess.run([*command, "killed"], stdout=PIPE, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list(folder.glob("a.*.draft"))) == 2
+        (folder / "of-an-older-version.draft").write_bytes(b"half")
+        cache.entry_folder("prefix", "k", "")
+        assert len(list(folder.glob("*.draft"))) == 1
+        living.stdin.close()
+    assert living.returncode == 0
+    assert {path.name for path in folder.iterdir()} == {"a", "about.json"} and (folder / "a").read_text() == "half"
+
+
+def test_a_writer_whose_draft_is_removed_before_it_holds_it_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, tried = atomic._locked, []
+
+    def late(path: Path) -> int | None:
+        tried.append(path)
+        if len(tried) == 1:
+            atomic_remove(tmp_path)
+        return locked(path)
+
+    def atomic_remove(folder: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic, "_locked", locked)
+            atomic.remove_drafts(folder)
+
+    monkeypatch.setattr(atomic, "_locked", late)
+    with cache.written_whole(tmp_path / "file") as draft:
+        draft.write_text("whole")
+    assert len(tried) == 2 and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_are_as_open_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with cache.written_whole(tmp_path / "file.safetensors") as draft:
+            save_file({"tokens": torch.zeros(2)}, draft)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.safetensors").stat().st_mode) == 0o640
+
+
+def test_without_locks_a_file_is_still_whole_and_no_draft_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "fcntl", None)
+    with cache.written_whole(tmp_path / "file") as draft:
+        draft.write_text("whole")
+        atomic.remove_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "whole"
 
 
 def test_keys_depend_on_every_part_and_on_code() -> None:

@@ -111,12 +111,20 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def told_to_fail(self) -> None:
-        """For client processes: as `HubServer.fail`; `forget` makes the Hub forget uploaded content first."""
+        """For client processes: as `HubServer.fail`. `forget` makes the Hub forget uploaded content first, `calm` what
+        it was told before, `empty` everything. The answer says which of the failures told before have struck."""
         asked = json.loads(self.body)
-        if asked.pop("forget", False):
-            self.hub.blobs.clear()
-        self.hub.failures.append(Failure(**{"nth": 1, "times": 1, "status": None, **asked}))
-        self._json({})
+        forget, calm, empty = (asked.pop(name, False) for name in ("forget", "calm", "empty"))
+        struck = [failure.seen >= failure.nth for failure in self.hub.failures]
+        for held in [
+            *([self.hub.blobs] if forget or empty else []),
+            *([self.hub.failures] if calm or empty else []),
+            *([self.hub.repos] if empty else []),
+        ]:
+            held.clear()
+        if asked:
+            self.hub.failures.append(Failure(**{"nth": 1, "times": 1, "status": None, **asked}))
+        self._json({"struck": struck})
 
     # -- endpoints
 

@@ -223,7 +223,9 @@ def test_the_newest_run_is_shown_against_its_base(
         run = tmp_path / "runs" / name
         run.mkdir(parents=True)
         (run / "model.safetensors").touch()
-        (run / "run.json").write_text(json.dumps({"complete": complete, "base": f"base of {name}"}))
+        (run / "run.json").write_text(
+            json.dumps({"finished": ["weights"] if complete else [], "base": f"base of {name}"})
+        )
         os.utime(run / "run.json", (10 - age, 10 - age))
     cli.main(["demo"])
     cli.main(["demo", "--model", "runs/old-001", "--port", "7000"])

@@ -1,0 +1,197 @@
+"""Data sets of recordings by name: of the Hub, saved to disk, or files and folders as people keep them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+
+from teminal_hf.clips.audio_column import is_text
+from teminal_hf.clips.folds import is_split
+from teminal_hf.clips.spreadsheets import leads_out, read_sheet
+from teminal_hf.errors import DataError, NotFoundError, TeminalError
+from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
+
+FILE_COLUMNS = ("file_name", "filename", "audio_path", "filepath", "path", "file")  # of tables without an audio column
+SHEETS, TABLES = (".csv", ".tsv"), (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")
+_BESIDE = (".csv", ".tsv", ".jsonl", ".parquet")
+# Files that hold sound, readable or not: one that cannot be read is named, not passed over.
+SOUNDS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw", ".mat4", ".mat5"}
+SOUNDS |= {".mp3", ".aif", ".m4a", ".aac", ".webm", ".opus", ".wma", ".mp4"}
+_NO_DATA = ("", ".txt", ".md")
+_SAVED = ("dataset_dict.json", "state.json")  # by save_to_disk
+_NO_CLASS = re.compile(r"(fold|part|split|set|cv|audio|sounds?|clips?|wavs?|data)?[ _-]?\d*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of recordings by split. Paths in them start from the folder `base`."""
+
+    splits: DatasetDict
+    base: Path | None = None
+
+
+def holds_recordings(folder: str) -> bool:
+    """Whether it is a folder of recordings that `load_rows` reads, other than one in the form of ESC-50."""
+    root = Path(folder)
+    if not root.is_dir() or (root / "meta").is_dir():
+        return False
+    saved = any((root / name).is_file() for name in _SAVED)
+    return saved or bool(_tables(root)) or any(root.rglob("*.parquet")) or any(map(_class_of, _sounds(root)))
+
+
+def load_rows(source: str, audio_column: str = "audio", label_column: str = "category") -> Rows:
+    """The rows of `source`: a data set of the Hub or on disk (`load_dataset`, `save_to_disk`), a table (csv, jsonl,
+    parquet) of files, a folder of sounds with such a table (`metadata.csv`), or a folder of sounds for each class.
+
+    What has no column of its own for the recording or its class gets one, under the names that are asked for.
+
+    Raises:
+        NotFoundError: a path that is not there.
+        DataError: it is there and cannot be read; the message says why.
+        OfflineError: not on this machine, and the Hub may not be asked.
+    """
+    path = Path(source)
+    if path.is_file():
+        return Rows(DatasetDict(train=_table(path, audio_column)), path.parent)
+    if not path.is_dir():
+        return Rows(_loaded(source))
+    if any((path / name).is_file() for name in _SAVED):
+        return Rows(_saved(source), path)
+    tables, sounds = _tables(path), _sounds(path)
+    if tables and (sounds or all(table.suffix in (*SHEETS, ".jsonl") for table in tables)):
+        return Rows(_folder_with_tables(path, tables, audio_column), path)
+    if sounds:
+        return Rows(_folder_of_classes(path, sounds, audio_column, label_column), path)
+    if all(file.suffix in _NO_DATA or file.is_dir() for file in path.rglob("*")):
+        raise DataError(
+            f"{source} holds nothing that is read: neither sounds (wav, flac, ogg, mp3) nor tables of them (csv, "
+            "jsonl, parquet) nor a saved data set"
+        )
+    return Rows(_loaded(source), _data_folder(path))
+
+
+def _loaded(source: str) -> DatasetDict:
+    path = Path(source)
+    is_name = not path.is_absolute() and not source.startswith((".", "~")) and path.suffix not in TABLES
+    if not path.exists() and not (is_name and len(path.parts) <= 2):
+        raise NotFoundError(f"there is no file or folder {source}")
+    try:
+        with saying_what_to_fetch(source, fetching_data(source)):
+            return load_dataset(source)
+    except DatasetNotFoundError as error:
+        raise NotFoundError(f"there is no folder, file or data set of the Hub {source!r} ({error})") from error
+    except TeminalError:
+        raise
+    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None  # what it says nowhere else
+        raise DataError(f"{source} cannot be read as a data set: {' '.join(str(cause or error).split())}") from error
+
+
+def _saved(source: str) -> DatasetDict:
+    try:
+        saved = load_from_disk(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{source} is not, or not wholly, a data set that save_to_disk wrote: {error}") from error
+    return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
+
+
+def _data_folder(root: Path) -> Path:
+    """The folder of the data files, if they lie in one."""
+    folders = {table.parent for suffix in TABLES for table in root.rglob(f"*{suffix}")}
+    return folders.pop() if len(folders) == 1 else root
+
+
+def _sounds(root: Path) -> list[Path]:
+    """Relative paths of all files of sound, but for hidden ones."""
+    paths = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+def _tables(root: Path) -> list[Path]:
+    """`metadata.*` in the folder or in those of its splits; else the tables beside the sounds."""
+    splits = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and is_split(folder.name)]
+    named = [folder / f"metadata{suffix}" for folder in (root, *splits) for suffix in TABLES]
+    found = [path for path in named if path.is_file()]
+    return found or sorted(path for path in root.iterdir() if path.suffix in _BESIDE and path.is_file())
+
+
+def _folder_with_tables(root: Path, tables: list[Path], audio_column: str) -> DatasetDict:
+    if len(tables) == 1 and tables[0].parent == root:
+        return _by_split(_table(tables[0], audio_column, root), audio_column)
+    parts: dict[str, Dataset] = {}
+    for path in tables:
+        name = path.stem if path.parent == root else path.parent.name
+        if not is_split(name) or name in parts:
+            found = ", ".join(path.relative_to(root).as_posix() for path in tables)
+            raise DataError(f"{root} holds several tables, {found}; name one of them: {(root / path).as_posix()}")
+        parts[name] = _table(path, audio_column, root)
+    return DatasetDict(parts)
+
+
+def _by_split(table: Dataset, audio_column: str) -> DatasetDict:
+    """By the first folder of the files' paths, where these are the names of splits."""
+    if audio_column not in table.column_names or not is_text(table.features[audio_column]):
+        return DatasetDict(train=table)
+    firsts = [Path(cell or "").parts[:1] for cell in table[audio_column][:]]
+    names = list(dict.fromkeys(firsts))
+    if len(names) < 2 or not all(name and is_split(name[0]) for name in names):
+        return DatasetDict(train=table)
+    return DatasetDict({n[0]: table.select([row for row, first in enumerate(firsts) if first == n]) for n in names})
+
+
+def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_column: str) -> DatasetDict:
+    labels = [_class_of(path) for path in sounds]
+    if not any(labels):
+        raise DataError(
+            f"{root} holds {len(sounds)} sounds, and nothing tells what they are: put a metadata.csv beside them "
+            f"(columns file_name and {label_column}), or those of each class in a folder of its name"
+        )
+    names = [path.as_posix() for path in sounds]
+    return _by_split(Dataset.from_dict({audio_column: names, label_column: labels, "filename": names}), audio_column)
+
+
+def _class_of(path: Path) -> str:
+    """The folder of a sound, unless it is named as no class is."""
+    name = path.parent.name
+    return "" if _NO_CLASS.fullmatch(name) else name
+
+
+def _table(path: Path, audio_column: str, root: Path | None = None) -> Dataset:
+    """The rows of a file; its column of file names, if there is no other, as audio. What lies in a folder `root` names
+    files inside of it, which are told from there."""
+    if path.suffix in SHEETS:
+        sheet = read_sheet(path)
+        table, at = Dataset.from_dict({name: sheet.column(name) for name in sheet.columns}), sheet.at
+    else:
+        table, at = _typed_table(path), "row {}".format
+    if not len(table):
+        raise DataError(f"{path} holds no row")
+    columns = table.column_names
+    named = audio_column if audio_column in columns else next((name for name in FILE_COLUMNS if name in columns), None)
+    if named is None or not is_text(table.features[named]):
+        return table
+    cells = [cell or "" for cell in table[named][:]]
+    if root is not None:
+        for row, cell in enumerate(cells):
+            if leads_out(cell):
+                raise DataError(
+                    f"{path}, {at(row)}: {cell!r} leads out of {path.parent}; name files inside of it, relative to it"
+                )
+        folder = path.parent.relative_to(root)
+        cells = [cell and (folder / cell).as_posix() for cell in cells]
+    return (table.remove_columns(named) if named == audio_column else table).add_column(audio_column, cells)
+
+
+def _typed_table(path: Path) -> Dataset:
+    readers = {".parquet": Dataset.from_parquet, ".arrow": Dataset.from_file}
+    readers |= dict.fromkeys((".json", ".jsonl"), Dataset.from_json)
+    if path.suffix not in readers:
+        raise DataError(f"{path} is none of the tables that are read: {', '.join(TABLES)}")
+    try:
+        return readers[path.suffix](str(path))
+    except (DatasetGenerationError, OSError, ValueError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {cause}") from error
