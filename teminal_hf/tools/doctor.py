@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import soundfile
-import torch
 from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
@@ -22,7 +21,7 @@ from teminal_hf.data.zste_items import PROMPT
 from teminal_hf.errors import DataError, NotFoundError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
-from teminal_hf.models.checkpoint import checkpoint_path
+from teminal_hf.models.checkpoint import checkpoint_path, not_finite
 from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_text
 
 Level = Literal["ok", "warning", "problem"]
@@ -198,7 +197,7 @@ def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel 
         return None
     model, loading = loaded
     missing = sorted(loading["missing_keys"])
-    broken = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    broken = not_finite(model)
     for found, what in ((missing, "are missing, and would be random"), (broken, "hold NaN or infinite values")):
         if found:
             what = f"{len(found)} weight tensor(s) {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"

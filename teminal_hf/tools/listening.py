@@ -61,8 +61,7 @@ def compose(first: str, relation: str, second: str, variant: int, extractor: Cla
     """
     if first == second:
         raise DataError(f"choose two different sounds: no caption can say which {spoken(first)} comes first")
-    window = extractor.nb_max_samples / extractor.sampling_rate
-    renderer = Renderer(sound_bank(VARIANTS), RenderSettings(extractor.sampling_rate, window))
+    renderer = Renderer(sound_bank(VARIANTS), RenderSettings.of_extractor(extractor))
     clip_a, clip_b = (f"soundbank/{FOLDS[-1]}/{label}/{variant - 1:03d}" for label in (first, second))
     view = RELATIONS[relation]
     return renderer.views(clip_a, clip_b, 0, variant, [view])[view]
