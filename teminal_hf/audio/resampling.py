@@ -45,7 +45,7 @@ def resample(waveform: NDArray[np.float32], rate: int, sampling_rate: int) -> ND
     """Mono float32 (samples,) from `rate` to `sampling_rate` Hz; deterministic on one device."""
     ratio = Fraction(sampling_rate) / Fraction(rate)
     if _torchaudio() is None or ratio.numerator * ratio.denominator > _MAX_PHASES_BY_STEP:
-        return soxr.resample(waveform, rate, sampling_rate)
+        return resample_by_soxr(waveform, rate, sampling_rate)
     device = _device()
     # Unless told otherwise cuDNN rounds single precision to the ten bits of TF32; double it leaves alone.
     dtype = torch.float64 if device.type == "cuda" else torch.float32
@@ -56,6 +56,11 @@ def resample(waveform: NDArray[np.float32], rate: int, sampling_rate: int) -> ND
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         resampled = _filter(ratio, device, dtype)(padded.to(device, dtype))[:samples]
     return resampled.to("cpu", torch.float32).numpy()
+
+
+def resample_by_soxr(waveform: NDArray[np.float32], rate: int, sampling_rate: int) -> NDArray[np.float32]:
+    """As `resample`, by soxr in any case: ratios that are drawn have no filter worth keeping."""
+    return soxr.resample(waveform, rate, sampling_rate)
 
 
 @cache

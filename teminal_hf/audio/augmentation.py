@@ -1,0 +1,30 @@
+"""Changes of a recording that leave it the same sound: speed, colour, noise. Each is drawn from the generator given."""
+
+import numpy as np
+from numpy.random import Generator
+
+from teminal_hf.audio.resampling import resample_by_soxr
+from teminal_hf.audio.waveform import Waveform
+
+_NODES = 7  # of the equaliser's curve, from 0 to the Nyquist frequency
+
+
+def change_speed(waveform: Waveform, rng: Generator, octaves: float) -> Waveform:
+    """(samples,) -> (samples / speed,): faster and higher or slower and lower, by at most so many octaves."""
+    speed = 2 ** rng.uniform(-octaves, octaves)
+    rate = 48_000  # any: it is the ratio that counts
+    return resample_by_soxr(waveform, round(rate * speed), rate)
+
+
+def equalise(waveform: Waveform, rng: Generator, decibels: float) -> Waveform:
+    """(samples,) -> (samples,): a random curve over frequency within +- so many dB, linear in phase."""
+    spectrum = np.fft.rfft(waveform)
+    curve = rng.uniform(-decibels, decibels, _NODES)
+    gains = 10 ** (np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, _NODES), curve) / 20)
+    return np.fft.irfft(spectrum * gains, len(waveform)).astype(np.float32)
+
+
+def add_noise(waveform: Waveform, rng: Generator, from_db: float, to_db: float) -> Waveform:
+    """(samples,) -> (samples,): white noise, so many dB below the sound's RMS."""
+    level = np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) * 10 ** (-rng.uniform(from_db, to_db) / 20)
+    return waveform + (level * rng.standard_normal(len(waveform))).astype(np.float32)
