@@ -7,7 +7,6 @@
 goes on from stage A's output if there is one. Stage A takes the same steps with other views.
 """
 
-import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers import set_seed
 from teminal_hf.commands.door import door
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import check_text_tower
-from teminal_hf.models.split import frozen
+from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
 from teminal_hf.runs.cached_prefix import through_prefix
@@ -26,6 +25,7 @@ from teminal_hf.runs.final_report import evaluators, figures_of, report
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
+from teminal_hf.runs.reference import reference_of
 from teminal_hf.runs.run import Run
 from teminal_hf.runs.training_data import group_data, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
@@ -47,25 +47,38 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
     check_text_tower(model, processor)
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
-    data = group_data(config, clips, folds, processor.feature_extractor)
-    warn_of_long_captions(data, processor)
-    eval_evaluator, final_evaluator = evaluators(config, data, processor)
+    data = group_data(config.parts[0], clips, folds, processor.feature_extractor)
+    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.
-    policy = config.run.policy()
-    reference = copy.deepcopy(model) if config.training.retention else None
-    tuned, trainable = apply_stage(model, policy)
+    tuned, trainable = apply_stage(model, config.run.policy())
     with Run.open(config.stage, config.output_dir) as run:
         run.begin(config.given, facts_of(config, start, trainable, data))
-        if not run.has("weights"):
-            # 5. The frozen layers, computed once and read back in every epoch.
-            args = config.training_arguments(run.folder, hub_model_id)
-            collator = GroupCollator(processor, args.views, plain_wording=args.plain_share > 0)
+        parts = () if run.has("weights") else zip(config.parts, (None, *config.parts), strict=False)
+        for part, before in parts:
+            phase = "" if part is config.parts[-1] else part.phase
+            folder = run.part(phase)
+            if phase and run.has(phase):
+                continue
+            if before is not None:  # from what it has saved, whether it was trained by this process or by another
+                tuned, _ = apply_stage(load_clap(str(run.folder / before.phase))[0], config.run.policy())
+                data = group_data(part, clips, folds, processor.feature_extractor)
+
+            # 5. The frozen layers, computed once and read back in every epoch; what the base knows, to be kept.
+            warn_of_long_captions(data, processor)
+            reference = reference_of(part, start.base, tuned, processor, data)
+            args = part.training_arguments(folder, hub_model_id, last=not phase)
+            collator = GroupCollator(
+                processor, args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0
+            )
             train, validation, collate = data.train, data.validation, collator.__call__
             if config.run.cache_prefix:
-                train, validation = through_prefix(config, tuned, collator, data, (eval_evaluator, final_evaluator))
+                train, validation = through_prefix(part, tuned, collator, data, asked, reference)
                 collate = collate_cached
+            elif reference is not None:
+                announce(*reference.stores)
+                reference.fill(args.dataloader_num_workers)
 
             # 6. Training.
             trainer = TeminalTrainer(
@@ -75,12 +88,14 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
                 train_dataset=train,
                 eval_dataset=validation,
                 processing_class=processor,
-                reference=reference and frozen(reference, policy.split_point),
+                reference=reference,
                 zste=figures_of(eval_evaluator, config.run.split_point),
+                goes_on=before is not None,
             )
             trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)
             if trainer.is_world_process_zero():
-                run.save(tuned, processor, trainer.state)
+                run.save(tuned, processor, trainer.state, phase)
+            PartialState().wait_for_everyone()
 
         # 7. Report, card, push: each is done once, whatever stops the run in between.
         if PartialState().is_main_process:

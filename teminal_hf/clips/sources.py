@@ -20,7 +20,7 @@ from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_
 from teminal_hf.clips.labels import class_labels
 from teminal_hf.clips.recordings import holds_recordings, load_rows
 from teminal_hf.clips.soundbank import SOUND_BANK
-from teminal_hf.clips.table import ClipTable, Reader
+from teminal_hf.clips.table import ClipTable, Reader, screen
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.storage.cache import code_id
 
@@ -98,6 +98,28 @@ def load_clips(source: str | None = None, data_dir: str | None = None, **options
 
 def _table(ids: list[str], labels: list[str], folds: list[int], origins: list[str], reader: Reader) -> ClipTable:
     return ClipTable(tuple(ids), tuple(labels), tuple(folds), tuple(range(len(ids))), tuple(origins), reader)
+
+
+def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio") -> ClipTable:
+    """The usable recordings of a data set, decoded; whatever it says of their classes is not read.
+
+    Args:
+        source: "soundbank", a folder in the form of ESC-50, or what `load_rows` reads.
+
+    Raises:
+        DataError: more than 5 % of the recordings cannot be used, or there is none.
+    """
+    if source == SOUND_BANK or (Path(source) / "meta").is_dir():
+        bank = source == SOUND_BANK
+        table = ClipSource(source=SOUND_BANK).load() if bank else ClipSource(data_dir=source).load()
+    else:
+        rows = load_rows(source, audio_column)
+        dataset, _ = _one_table(rows.splits)
+        need_columns({audio_column: "--audio_column"}, dataset.column_names, source, {audio_column: "--audio_column"})
+        audio, n = AudioColumn(dataset, audio_column, rows.base), len(dataset)
+        table = _table([f"{i:06d}" for i in range(n)], [""] * n, [1] * n, audio.origins, audio.read)
+    table = table.decoded(sampling_rate)
+    return table.select(screen(len(table), lambda i: table.content(table.ids[i])))
 
 
 def sound_bank(clips_per_class: int = 12) -> ClipTable:

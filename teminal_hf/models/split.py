@@ -3,7 +3,7 @@
 `suffix(prefix(x))` is the model itself: what is frozen can be computed once and read back in later epochs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -159,6 +159,7 @@ def split_forward(
     text_hidden: Tensor | None = None,
     attention_mask: Tensor,
     chunk_rows: int = 0,
+    also: Mapping[str, Any] | None = None,
 ) -> ClapOutput:
     """Embeddings of both towers, each from raw input (`input_features`, `input_ids`) or from its prefix's output
     (`audio_tokens`, `text_hidden`).
@@ -168,12 +169,14 @@ def split_forward(
             in the backward pass: memory for one chunk instead of the batch, the gradients exactly those of the whole
             (GradCache, arXiv 2101.06983). Rows must not depend on each other, so BatchNorm is in eval mode, as frozen
             modules are. 0 embeds all rows at once.
+        also: further rows, of other lengths or from another side of the split, whose embeddings follow the others': DDP
+            prepares one backward pass for one call.
     """
     audio = audio_tokens if audio_tokens is not None else input_features
     words = text_hidden if text_hidden is not None else input_ids
     assert audio is not None and words is not None
     rows = chunk_rows or len(audio)
-    # The chunks are here and not in the trainer's loop: DDP prepares one backward pass for one call of forward.
+    # The chunks are here and not in the trainer's loop, for DDP.
     suffix: Any = partial(checkpoint, use_reentrant=False) if chunk_rows else _call
     audio_embeds, text_embeds = [], []
     for chunk in audio.split(rows):
@@ -182,6 +185,10 @@ def split_forward(
     for chunk, mask in zip(words.split(rows), attention_mask.split(rows), strict=True):
         hidden = chunk if text_hidden is not None else text_prefix(model, split_point, chunk, mask)
         text_embeds.append(suffix(text_suffix, model, split_point, hidden, mask))
+    if also is not None:
+        others = split_forward(model, split_point, **also, chunk_rows=chunk_rows)
+        audio_embeds.append(others.audio_embeds)
+        text_embeds.append(others.text_embeds)
     return ClapOutput(audio_embeds=torch.cat(audio_embeds), text_embeds=torch.cat(text_embeds))
 
 

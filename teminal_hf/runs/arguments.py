@@ -23,8 +23,8 @@ from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.runs import run_folder
-from teminal_hf.runs.checks import check, check_given, check_resumed
-from teminal_hf.runs.yaml_file import read_yaml
+from teminal_hf.runs.checks import check, check_given, check_phases, check_resumed
+from teminal_hf.runs.yaml_file import PHASES, read_yaml
 from teminal_hf.training.config import TeminalConfig
 
 # The flags of transformers that most runs need, for --help.
@@ -56,6 +56,8 @@ class DataArguments(ClipSource):
     test_folds: list[int] | None = _field("default: the last", None)
     n_groups: int = _field("groups in the training manifest", 2000)
     groups_seed: int = _field("seed of the manifest", 0)
+    reference: str | None = _field("recordings of the reference set: any data set (default: the training clips)", None)
+    reference_size: int | None = _field("recordings in it (default: three for each clip, 3,600 at most)", None)
     connectives: list[str] = _field("how stage B says order; repeat one to say it more often", SEQUENCE_CONNECTIVES)
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
@@ -118,6 +120,13 @@ class Config:
     run: RunArguments
     training: TeminalConfig
     given: Mapping[str, Any]
+    phase: str = ""
+    phases: tuple["Config", ...] = ()  # named, one after another; none where there is one only
+
+    @property
+    def parts(self) -> tuple["Config", ...]:
+        """What is trained, one after another."""
+        return self.phases or (self,)
 
     @property
     def output_dir(self) -> str | None:
@@ -129,10 +138,10 @@ class Config:
         """Whether there are evaluations during training."""
         return self.training.eval_strategy != "no"
 
-    def training_arguments(self, folder: Path, hub_model_id: str | None) -> TeminalConfig:
-        """What the trainer is given: as configured, in the run's folder. Reading the cache is cheaper than handing
-        batches between processes, so there are workers only without it."""
-        args = self.training
+    def training_arguments(self, folder: Path, hub_model_id: str | None, *, last: bool = True) -> TeminalConfig:
+        """What the trainer is given: as configured, in this folder; only the last phase is pushed. Reading the cache is
+        cheaper than handing batches between processes, so there are workers only without it."""
+        args = self.training if last else replace(self.training, push_to_hub=False)
         if not self.run.cache_prefix:
             return replace(args, output_dir=str(folder), hub_model_id=hub_model_id)
         none: dict[str, Any] = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False}
@@ -157,7 +166,8 @@ def read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
         folder = Path(str(config.output_dir))
         config = parse(stage, argv, folder / run_folder.CONFIG)
         check_resumed(config.given, folder, argv)
-    check(config)
+    for part in config.parts:
+        check(part)
     return config
 
 
@@ -174,7 +184,21 @@ def parse(stage: str, argv: Sequence[str], defaults: Path) -> Config:
     if which := flags.pop("help", None):
         print_help(parser, which)
         sys.exit()
+    # Flags override in every phase, too.
+    phases = {
+        name: {key: value for key, value in settings.items() if key not in flags}
+        for name, settings in values.pop(PHASES, {}).items()
+    }
+    check_phases(phases)
     given = {**values, **flags}
+    config = _resolve(stage, given)
+    if not phases:
+        return config
+    of_phases = tuple(replace(_resolve(stage, given | phases[name]), phase=name) for name in phases)
+    return replace(config, given={**config.given, PHASES: phases}, phases=of_phases)
+
+
+def _resolve(stage: str, given: Mapping[str, Any]) -> Config:
     _check_json(given)
     resolved = {"output_dir": "", **given}
     if given.get("pairs") and stage == "stage_b" and PAIR not in given.get("views", ()):

@@ -11,6 +11,7 @@ from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.training_data import TrainingData
 from teminal_hf.training.cached_groups import CachedGroups
 from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.retention import Reference
 
 
 def through_prefix(
@@ -19,9 +20,10 @@ def through_prefix(
     collator: GroupCollator,
     data: TrainingData,
     evaluators: Sequence[ZsteEvaluator | None],
+    reference: Reference | None = None,
 ) -> tuple[CachedGroups, CachedGroups | None]:
-    """Training and validation rows with what the frozen layers say of them, computed where it is missing. The room that
-    the whole run needs on disk, its evaluations included, is asked for first."""
+    """Training and validation rows with what the frozen layers say of them, computed where it is missing, as it is for
+    the reference. The room that the whole run needs on disk, its evaluations included, is asked for first."""
     args, split_point = config.training, config.run.policy().split_point
     model.to(args.device)
     with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
@@ -29,7 +31,8 @@ def through_prefix(
             None if rows is None else CachedGroups(model, split_point, rows, collator, dtype=config.run.cache_dtype)
             for rows in (data.train, data.validation)
         )
-        stores = [store for cached in (train, validation) if cached is not None for store in cached.stores]
+        parts = [part for part in (train, validation, reference) if part is not None]
+        stores = [store for part in parts for store in part.stores]
         with torch.autocast(args.device.type, enabled=False):
             stores += [
                 store
@@ -38,8 +41,7 @@ def through_prefix(
                 for store in evaluator.stores(model, split_point)
             ]
         announce(*stores)
-        for cached in (train, validation):
-            if cached is not None:
-                cached.fill(args.dataloader_num_workers)
+        for part in parts:
+            part.fill(args.dataloader_num_workers)
     assert train is not None
     return train, validation

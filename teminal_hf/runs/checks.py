@@ -1,10 +1,11 @@
 """What makes no sense in a recipe's configuration, said by name before anything is loaded."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers.trainer_utils import SaveStrategy, SchedulerType
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
 from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite
 from teminal_hf.data.captions import check_training_connective
@@ -14,7 +15,7 @@ from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
 from teminal_hf.models.frozen_prefix import DTYPES
 from teminal_hf.runs import run_folder
-from teminal_hf.training.config import check_numbers, check_optimisation, check_training, check_usable
+from teminal_hf.training.config import ALPHAS, check_numbers, check_optimisation, check_training, check_usable
 
 if TYPE_CHECKING:
     from teminal_hf.runs.arguments import Config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS, PAIR), "plain_pairs": ("forward",)}
 _FOLDS = ("train_folds", "validation_folds", "test_folds")
 _BOUNDS = {
+    "reference_size": Bound(1),
     "n_groups": Bound(2),  # a contrast needs two
     "clips_per_class": Bound(1),
     "gap": Bound(0),
@@ -34,6 +36,28 @@ _BOUNDS = {
     "groups_seed": SEED,
     "report_seed": SEED,
 }
+
+
+# What a phase may set for itself: how groups are made and said, the loss, the steps.
+_OF_A_PHASE = {"n_groups", "groups_seed", "connectives", "overlap_connectives", "augment", "gap", "crossfade"}
+_OF_A_PHASE |= {*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mixture", "average", "audio_rate"}
+_OF_A_PHASE |= {"plain_share", "num_train_epochs", "max_steps", "per_device_train_batch_size", "leave_out"}
+_OF_A_PHASE |= {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "seed"}
+_OF_A_PHASE |= {"max_grad_norm", "logging_steps", "save_strategy", "save_steps", "mini_batch_groups"}
+_OF_A_PHASE |= {"gradient_accumulation_steps"}
+_PHASE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
+
+def check_phases(phases: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise a ConfigError for a phase that cannot be a folder's name, or that sets what all phases must share."""
+    for name, settings in phases.items():
+        if not _PHASE_NAME.fullmatch(name) or name.startswith(PREFIX_CHECKPOINT_DIR):
+            raise ConfigError(f"phase {name!r}: its name is a folder's; take small letters, digits, - and _")
+        if shared := sorted(set(settings) - _OF_A_PHASE):
+            raise ConfigError(
+                f"phase {name} sets {', '.join(shared)}, which all phases share; a phase may set "
+                f"{', '.join(sorted(_OF_A_PHASE))}"
+            )
 
 
 def check_given(values: Mapping[str, Any]) -> None:
@@ -115,6 +139,8 @@ def _check_views(config: "Config") -> None:
         raise ConfigError(
             "the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair"
         )
+    if (args.retention or args.mixture) and stage == "plain_pairs":
+        raise ConfigError("retention and mixture are about clips, and plain pairs have none: set them to 0")
     if args.plain_share and stage != "stage_b":
         raise ConfigError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
 

@@ -17,7 +17,7 @@ from transformers import ClapModel, ClapProcessor, TrainerState
 from teminal_hf.models.checkpoint import save_clap
 from teminal_hf.runs.run_folder import CONFIG, FINISHED, RECORD, as_complete, open_folder, read_record, write_record
 from teminal_hf.storage.atomic import no_full_disk, write_json, written_whole
-from teminal_hf.training.checkpoints import newest_whole, remove_halves
+from teminal_hf.training.checkpoints import checkpoints, newest_whole, remove_halves
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Run:
 
     def __init__(self, folder: Path, stage: str = "stage_b") -> None:
         self.folder, self.stage = folder, stage
+        self._at = folder
         self._began = time.perf_counter()
 
     @classmethod
@@ -50,24 +51,40 @@ class Run:
                 write_record(self.folder, **facts)
         self._began = time.perf_counter()
 
+    def part(self, phase: str) -> Path:
+        """Where a phase is trained and saved; the last, or only one ("") in the run's folder itself."""
+        self._at = self.folder / phase
+        self._at.mkdir(exist_ok=True)
+        return self._at
+
     def checkpoint(self) -> str | None:
-        """The newest whole checkpoint, to go on from."""
-        found = newest_whole(self.folder)
+        """The newest whole checkpoint of the phase at hand, to go on from."""
+        found = newest_whole(self._at)
         return None if found is None else str(found)
 
     def has(self, step: str) -> bool:
-        """Whether a step after the training was done: weights, report, card or push."""
+        """Whether a step was done: a phase before the last, weights, report, card or push."""
         return step in read_record(self.folder).get(FINISHED, ())
 
-    def save(self, model: ClapModel | PeftModel, processor: ClapProcessor, state: TrainerState) -> None:
-        """Save the plain model, adapters merged, and what the training logged."""
-        seconds = time.perf_counter() - self._began
-        with no_full_disk(self.folder):
-            save_clap(model, processor, self.folder)
-            write_json(self.folder / LOG, state.log_history)
-            write_record(self.folder, train_seconds=round(seconds, 1), steps=state.global_step)
-            self._note("weights")
-        logger.info("saved in %s", self.folder)
+    def save(
+        self, model: ClapModel | PeftModel, processor: ClapProcessor, state: TrainerState, phase: str = ""
+    ) -> None:
+        """Save the plain model, adapters merged, and what the training logged. What a phase before the last needed to
+        be gone on with is removed."""
+        folder, before = self.folder / phase, read_record(self.folder)
+        seconds, self._began = time.perf_counter() - self._began, time.perf_counter()
+        with no_full_disk(folder):
+            save_clap(model, processor, folder)
+            write_json(folder / LOG, state.log_history)
+            write_record(
+                self.folder,
+                train_seconds=round(before.get("train_seconds", 0) + seconds, 1),
+                steps=before.get("steps", 0) + state.global_step,
+            )
+            self._note(phase or "weights")
+        for checkpoint in checkpoints(folder) if phase else ():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        logger.info("saved in %s", folder)
 
     def once(self, step: str, do: Callable[[], Any]) -> None:
         """Do a step after the training, unless an earlier part of this run has done it."""
@@ -90,10 +107,12 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not isinstance(error, KeyboardInterrupt) or not PartialState().is_main_process:
             return
-        checkpoint = newest_whole(self.folder)
+        checkpoint = newest_whole(self._at)
         command = shlex.join(["teminal", "train", self.stage, "--resume", "--output_dir", self.folder.as_posix()])
         if self.has("weights"):
             logger.warning("stopped; the trained model is saved in %s. What is left to do: %s", self.folder, command)
+        elif checkpoint is None and read_record(self.folder).get(FINISHED):
+            logger.warning("stopped; the phases before are saved in %s. Go on with: %s", self.folder, command)
         elif checkpoint is not None:
             logger.warning("stopped; %s is saved. Go on with: %s", checkpoint, command)
         else:

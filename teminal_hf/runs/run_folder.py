@@ -84,7 +84,8 @@ def check_folder(stage: str, output_dir: str | None, resume: bool) -> None:
         raise TakenError(f"{folder} holds a run of {record['stage']}, not of {stage}; name another --output_dir")
     if not record and not resume and folder.is_dir() and (strange := _strangers(folder)):
         raise TakenError(f"{folder} holds other things ({', '.join(strange)}); name another --output_dir for the run")
-    if record and not resume and (has_weights(folder) or any(map(is_whole, checkpoints(folder)))):
+    begun = record.get(FINISHED) or any(is_whole(c) for f in (folder, *folder.glob("*/")) for c in checkpoints(f))
+    if record and not resume and (has_weights(folder) or begun):
         raise TakenError(f"{folder} already holds a run; name another --output_dir, or go on with it by --resume")
     if resume and not record:
         found = "no such folder" if not folder.is_dir() else f"no {RECORD} in it"

@@ -24,10 +24,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows to train and validate on, and the clips that ZSTE is made of; `licence` is the clips', None if unknown."""
+    """Rows to train and validate on, the clips that they and ZSTE are made of; `licence` is the clips', None if
+    unknown."""
 
     train: Any
     validation: Any = None
+    train_clips: ClipTable | None = None
     validation_clips: ClipTable | None = None
     test_clips: ClipTable | None = None
     folds: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -61,6 +63,7 @@ def group_data(
     return TrainingData(
         rows["train"],
         rows.get("validation"),
+        tables["train"],
         tables["validation"] if config.validates else None,
         tables.get("test"),
         folds,

@@ -12,6 +12,7 @@ from teminal_hf.errors import ConfigError, NotFoundError
 
 _WORDS = {int: "a whole number", float: "a number", str: "text"}
 _NO = dict.fromkeys(("no", "off", "false"), "no")
+PHASES = "phases"  # by name, each with settings of its own
 _SWITCHES = {"on": "true", "off": "false"}  # words of YAML that flags do not know
 
 
@@ -20,7 +21,7 @@ def read_yaml(path: Path, actions: Mapping[str, argparse.Action], annotations: M
 
     A value is taken as it is written, not as what YAML makes of it (`no` is no, 1e-4 a number), and must be what its
     flag takes; a list may hold one value without its brackets, a mapping stands where JSON may, null where the
-    annotation has None.
+    annotation has None. `phases` holds such values by phase.
 
     Args:
         actions: the flags.
@@ -34,11 +35,21 @@ def read_yaml(path: Path, actions: Mapping[str, argparse.Action], annotations: M
     if not path.is_file():
         raise NotFoundError(f"no configuration file {path}; the first argument is a YAML file, all others are --flags")
     top = compose(path)
-    if top is None:
-        return {}
+    return {} if top is None else _read(top, path, actions, annotations)
+
+
+def _read(
+    mapping: yaml.MappingNode, path: Path, actions: Mapping[str, argparse.Action], annotations: Mapping[str, Any]
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for key, node in top.value:
+    for key, node in mapping.value:
         where = f"{path}, line {key.start_mark.line + 1}"
+        if key.value == PHASES:
+            values[PHASES] = {
+                name.value: _read(_mapping(settings, path), path, actions, annotations)
+                for name, settings in _mapping(node, path).value
+            }
+            continue
         if key.value not in actions:
             raise ConfigError(f"{where}: unknown key {_shown(key)}; see --help for those there are")
         try:
@@ -47,6 +58,15 @@ def read_yaml(path: Path, actions: Mapping[str, argparse.Action], annotations: M
             wanted = _wanted(actions[key.value], annotations[key.value])
             raise ConfigError(f"{where}: {key.value} must be {wanted}, found {_shown(node)}") from error
     return values
+
+
+def _mapping(node: yaml.Node, path: Path) -> yaml.MappingNode:
+    if isinstance(node, yaml.MappingNode):
+        return node
+    raise ConfigError(
+        f"{path}, line {node.start_mark.line + 1}: {PHASES} must hold a name for each phase and `key: value` lines "
+        f"under it, found {_shown(node)}"
+    )
 
 
 def compose(path: Path, what_to_do: str = "") -> yaml.MappingNode | None:

@@ -58,6 +58,7 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         self._prefix = prefix = FrozenPrefix(unwrap_clap(model), split_point, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
         self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
+        self._clips = collator.clips(manifest).unflatten(0, (n_views, -1)).transpose(0, 1) if collator.mixture else None
         wordings = collator.captions(manifest)
         captions = list(dict.fromkeys(caption for views in wordings.values() for view in views for caption in view))
         number = {caption: i for i, caption in enumerate(captions)}
@@ -93,6 +94,8 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = {"audio_tokens": self._tokens[index], "meanings": self._meanings[index]}
+        if self._clips is not None:
+            row["clips"] = self._clips[index]
         for which, numbers in self._words.items():
             captions = numbers[index]
             row[f"{which}text_hidden"] = torch.stack([self._hidden[number] for number in captions.tolist()])

@@ -59,8 +59,13 @@ class TeminalConfig(TrainingArguments):
             A, `forward` alone for plain audio-caption pairs. `single` may join stage B as rehearsal of single sounds.
         rehearsal: weight of the loss over `single` views beside the temporal loss.
         pairs_weight: weight of the symmetric InfoNCE over the users' own pairs, the view `pair`, among themselves.
-        retention: weight of keeping the `single` views' embeddings where the model started: the mean over both towers
-            of 1 - cosine to the embeddings of the starting checkpoint, which must be given as `reference`.
+        retention: weight of keeping what the starting checkpoint knows of recordings and captions that are not trained
+            on (see `Reference.departure`); asked for 64 of each in every step.
+        mixture: weight of hearing two sounds as two: the divergence of each view from the mean of what the starting
+            checkpoint says of its clips alone (see `Reference.mixture`).
+        average: decay of a moving average of the weights, which replaces them when the training ends; 0 for none.
+            Evaluations on the way are of the weights themselves.
+        audio_rate: the audio tower's learning rate, as a share of `learning_rate`.
         plain_share: for this share of the steps, at the start, every sequence is said as "X before Y". Order is a joint
             signal of both towers, with no gradient until one of them carries it; one wording, whose word order is the
             order of the sounds, gets it going, and "Y after X" is then learned fast.
@@ -79,7 +84,12 @@ class TeminalConfig(TrainingArguments):
     rehearsal: float = field(default=1.0, metadata={"help": "weight of the single views' loss, where they are a view"})
 
     pairs_weight: float = field(default=1.0, metadata={"help": "weight of your own pairs' loss, where they are a view"})
-    retention: float = field(default=0.0, metadata={"help": "weight of keeping single sounds' embeddings as they were"})
+    retention: float = field(default=0.0, metadata={"help": "weight of keeping what the starting checkpoint knows"})
+    mixture: float = field(default=0.0, metadata={"help": "weight of hearing two sounds as both of them"})
+    average: float = field(
+        default=0.0, metadata={"help": "decay of the average of the weights that is saved (0: none)"}
+    )
+    audio_rate: float = field(default=1.0, metadata={"help": "the audio tower's share of the learning rate"})
     plain_share: float = field(
         default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
     )
@@ -97,11 +107,16 @@ class TeminalConfig(TrainingArguments):
             self.ddp_find_unused_parameters = False
         self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
         self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
-        if self.retention and "single" not in self.views:
-            raise ConfigError(
-                f"retention is about single views, and views are {self.views}; add single, or set it to 0"
-            )
-        for name in (*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mini_batch_groups"):
+        for name in (
+            *ALPHAS,
+            "beta",
+            "rehearsal",
+            "pairs_weight",
+            "retention",
+            "mixture",
+            "audio_rate",
+            "mini_batch_groups",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}; 0 leaves it out")
             if not math.isfinite(getattr(self, name)):
@@ -113,6 +128,10 @@ class TeminalConfig(TrainingArguments):
                 "hub_strategy checkpoint pushes the optimizer's state, a pickle, which runs code when it is read; "
                 "choose end, every_save or all_checkpoints"
             )
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"average must be at least 0 and below 1, got {self.average}; 0.995 is usual, 0 is none")
+        if self.average and self.load_best_model_at_end:
+            raise ConfigError("average and load_best_model_at_end exclude each other: either replaces the last weights")
         if not 0 <= self.plain_share <= 1:
             raise ConfigError(f"plain_share must be between 0 and 1, got {self.plain_share}")
         if len(set(self.views)) < len(self.views):

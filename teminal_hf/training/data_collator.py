@@ -22,12 +22,15 @@ class GroupCollator:
     A row holds, for each view, its audio `{"array", "sampling_rate"}` under the view's name and its caption under
     `<view>_caption`. The batch holds `input_features` (K*N, 1, frames, mels), `input_ids` and `attention_mask`
     (K*N, L), and `meanings` (K*N, m) int64: the first column is what the row says, the others what else holds of it.
+    With `mixture` also `clips` (K*N, 2) int64, hashes of the clips that each recording was made of (one twice where it
+    is alone; of no meaning for the view `pair`).
     With `plain_wording` also `plain_input_ids`, `plain_attention_mask`: the same with every sequence as "X before Y".
     """
 
     processor: ClapProcessor
     views: Sequence[str]
     plain_wording: bool = False
+    mixture: bool = False
 
     def __post_init__(self) -> None:
         self.log_mel = LogMel.from_extractor(self.processor.feature_extractor)
@@ -41,7 +44,7 @@ class GroupCollator:
 
     def text(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The part of the batch that needs no audio."""
-        batch = {"meanings": self.meanings(rows)}
+        batch = {"meanings": self.meanings(rows)} | ({"clips": self.clips(rows)} if self.mixture else {})
         for prefix, captions in self.captions(rows).items():
             words = [caption for view in captions for caption in view]
             tokens = tokenize(self.processor, words)
@@ -60,6 +63,13 @@ class GroupCollator:
         keys = [view_meanings(row, view) for view in self.views for row in rows]
         width = max(len(key) for key in keys)
         return torch.tensor([[meaning_id(k) for k in (key + key[:1] * width)[:width]] for key in keys])
+
+    def clips(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(K*N, 2) int64: see above."""
+        heard = [
+            (row["clip_a"], row["clip_a" if view == "single" else "clip_b"]) for view in self.views for row in rows
+        ]
+        return torch.tensor([[meaning_id(clip) for clip in clips] for clips in heard])
 
     def _waveform(self, row: Mapping[str, Any], view: str) -> Tensor:
         audio = row[view]

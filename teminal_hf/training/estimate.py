@@ -28,14 +28,15 @@ class EstimateCallback(TrainerCallback):
     """Says in one line what is trained before the first step, and in another, once the first steps have warmed up
     caches, threads and the loader, how long the rest will take."""
 
-    def __init__(self) -> None:
+    def __init__(self, goes_on: bool = False) -> None:
+        self._goes_on = goes_on
         self._ends: list[float] = []
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._ends = []
         if state.is_world_process_zero:
             logger.warning(describe(args, state, kwargs["model"], kwargs["train_dataloader"]))
-            if warning := too_short(args, state.max_steps):
+            if not self._goes_on and (warning := too_short(args, state.max_steps)):
                 logger.warning(warning)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from teminal_hf.data.views import STAGE_B_VIEWS
+from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
 from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.training.averaging import Averaging
 from teminal_hf.training.checkpoints import WholeCheckpoints, newest_whole
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
@@ -23,6 +24,7 @@ from teminal_hf.training.estimate import EstimateCallback
 from teminal_hf.training.gather import gather_views, local_views
 from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.training.push_mixin import PushMixin
+from teminal_hf.training.retention import Drawn, Reference
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
@@ -35,7 +37,8 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
     parts of the loss are logged as `loss_<part>`.
 
     Args:
-        reference: the starting checkpoint, split at the same point, frozen; needed for `retention`.
+        reference: what the starting checkpoint knows, filled; needed for `retention` and `mixture`.
+        goes_on: from weights that know of order: no warning of a schedule too short to learn it.
         zste: called at every evaluation with the plain model, returns figures logged as `eval_zste_<task>`.
 
     Everything else is as in `transformers.Trainer`.
@@ -51,17 +54,18 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
     def __init__(
         self,
         *args: Any,
-        reference: nn.Module | None = None,
+        reference: Reference | None = None,
         zste: Callable[[nn.Module], dict[str, float]] | None = None,
+        goes_on: bool = False,
         **kwargs: Any,
     ) -> None:
         try:
             super().__init__(*args, **kwargs)
         except (ValueError, ImportError, NotImplementedError) as error:  # of settings that transformers cannot follow
             raise ConfigError(" ".join(str(error).split())) from error
-        if self.args.retention and reference is None:
-            raise ValueError("retention needs the starting checkpoint as reference=")
-        self.reference = None if reference is None else reference.to(self.args.device).eval()
+        if (self.args.retention or self.args.mixture) and reference is None:
+            raise ValueError("retention and mixture need what the starting checkpoint knows as reference=")
+        self.reference = reference
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
         self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
         self.zste = zste
@@ -70,7 +74,9 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         self._frozen = frozen_modules(self.model)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
-        self.add_callback(EstimateCallback())
+        self.average = Averaging(self.args.average)
+        self.add_callback(self.average)
+        self.add_callback(EstimateCallback(goes_on))
         if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         if self.train_dataset is not None:
@@ -88,12 +94,21 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             for module in self._frozen:  # found once: a walk over all parameters at every step would take as long
                 module.training = False  # as the step of a small model
         tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
-        meanings = tensors.pop("meanings")
-        outputs = model(**tensors, chunk_rows=self._chunk_rows)
-        parts = self.contrast(outputs.audio_embeds, outputs.text_embeds, meanings, gather=model.training)
-        if self.args.retention:
-            parts["retention"] = self._drift(outputs, tensors)
-            parts["loss"] = parts["loss"] + self.args.retention * parts["retention"]
+        meanings, clips = tensors.pop("meanings"), tensors.pop("clips", None)
+        drawn = self._draw() if model.training else None
+        outputs = model(**tensors, chunk_rows=self._chunk_rows, also=None if drawn is None else drawn.inputs)
+        audio, text = outputs.audio_embeds[: len(meanings)], outputs.text_embeds[: len(meanings)]
+        parts = self.contrast(audio, text, meanings, gather=model.training)
+        if drawn is not None:
+            assert self.reference is not None
+            if self.args.retention:
+                also_audio, also_text = outputs.audio_embeds[len(meanings) :], outputs.text_embeds[len(meanings) :]
+                parts["retention"] = self.reference.departure(also_audio, also_text, drawn)
+            if self.args.mixture and clips is not None:
+                composed = len(meanings) // len(self.args.views) * sum(view != PAIR for view in self.args.views)
+                parts["mixture"] = self.reference.mixture(audio[:composed], clips[:composed], drawn.sentence)
+            for name in ("retention", "mixture"):
+                parts["loss"] = parts["loss"] + getattr(self.args, name) * parts.get(name, 0)
         if not parts["loss"].isfinite():
             raise DivergedError(self._diverged(parts))
         if model.training:
@@ -112,18 +127,11 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             "gradient clipping (max_grad_norm) or float32 is the usual way out; `teminal doctor` checks the start"
         )
 
-    def _drift(self, outputs: Any, tensors: dict[str, Tensor]) -> Tensor:
-        """How far the single views' embeddings have moved: 1 - cosine, mean over rows and towers."""
-        assert self.reference is not None
-        n = len(outputs.audio_embeds) // len(self.args.views)
-        start = self.args.views.index("single") * n
-        with torch.no_grad():
-            single = {name: tensor[start : start + n] for name, tensor in tensors.items()}
-            before = self.reference(**single, chunk_rows=self._chunk_rows)
-        cosines = [
-            (outputs[tower][start : start + n] * before[tower]).sum(dim=-1) for tower in ("audio_embeds", "text_embeds")
-        ]
-        return 1 - torch.stack(cosines).mean()
+    def _draw(self) -> Drawn | None:
+        """Recordings and captions of this step, the same however often it was interrupted before."""
+        if self.reference is None or not (self.args.retention or self.args.mixture):
+            return None
+        return self.reference.draw(self.state.global_step, self.args.process_index, self.args.world_size)
 
     @property
     def _chunk_rows(self) -> int:
@@ -173,6 +181,14 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             losses["loss"] = losses.get("loss", 0) + args.pairs_weight * pairs["loss"]
         return losses
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        self.average.save(Path(str(output_dir or self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+        self.average.load(Path(resume_from_checkpoint))
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `Trainer`, with ZSTE's figures beside `eval_loss`, where callbacks and the best checkpoint look."""
         output = super().evaluation_loop(*args, **kwargs)
@@ -183,6 +199,21 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             assert output.metrics is not None
             output.metrics.update({f"{prefix}_zste_{name}": value for name, value in self.zste(model).items()})
         return output
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`, the audio tower at its own share of the learning rate."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.args.audio_rate != 1:
+            clap = unwrap_clap(self.model)
+            audio = {id(p) for module in (clap.audio_model, clap.audio_projection) for p in module.parameters()}
+            for group in list(optimizer.param_groups):
+                options = {name: value for name, value in group.items() if name not in ("params", "lr")}
+                apart = [p for p in group["params"] if id(p) in audio]
+                group["params"] = [p for p in group["params"] if id(p) not in audio]
+                if apart:
+                    options |= {"params": apart, "lr": group["lr"] * self.args.audio_rate}
+                    optimizer.add_param_group(options)
+        return optimizer
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """As in `Trainer`, but the logit scale is no weight: decay would pull the temperature to 1."""
