@@ -28,3 +28,15 @@ def add_noise(waveform: Waveform, rng: Generator, from_db: float, to_db: float) 
     """(samples,) -> (samples,): white noise, so many dB below the sound's RMS."""
     level = np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) * 10 ** (-rng.uniform(from_db, to_db) / 20)
     return waveform + (level * rng.standard_normal(len(waveform))).astype(np.float32)
+
+
+def varied(waveform: Waveform, rng: Generator) -> Waveform:
+    """(samples,) -> (about as many,): as another recording of the sound might be. Three in five at another speed (0.4
+    octaves), three in five in another colour (8 dB), three in ten with noise (10 to 30 dB below)."""
+    if rng.random() < 0.6:
+        waveform = change_speed(waveform, rng, 0.4)
+    if rng.random() < 0.6:
+        waveform = equalise(waveform, rng, 8)
+    if rng.random() < 0.3:
+        waveform = add_noise(waveform, rng, 10, 30)
+    return waveform

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio import waveform
+from teminal_hf.audio import augmentation, waveform
+from teminal_hf.audio.augmentation import varied
 from teminal_hf.audio.waveform import (
     MIN_SECONDS,
     Waveform,
@@ -26,7 +28,9 @@ from teminal_hf.data.views import RENDERED_VIEWS
 from teminal_hf.errors import ConfigError
 from teminal_hf.storage.cache import code_id, digest
 
-_RENDER = 1  # a random stream of its own: drawing one more number for a caption must not move the audio
+# Random streams of their own (`data.reference` has the third): drawing one more number for a caption must not move the
+# audio, and what is varied lies where it would lie otherwise.
+_RENDER, _VARY = 1, 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class RenderSettings:
         crossfade: overlap of the two sounds of a sequence, at most half of the shorter; excludes `gap`.
         level_range: each clip's RMS is drawn within +- this many dB of the other's nominal level.
         level: RMS of every view, in dBFS over its sounding part; lowered for the whole group where a peak would clip.
+        augment: vary each clip (see `augmentation.varied`), and give three in five of them less than a slot (35 % of it
+            or more). All views of a group hold the same two varied clips.
     """
 
     sampling_rate: int = 48_000
@@ -48,6 +54,7 @@ class RenderSettings:
     crossfade: float = 0.0
     level_range: float = 3.0
     level: float = -20.0
+    augment: bool = False
 
     def __post_init__(self) -> None:
         if self.sampling_rate <= 0:
@@ -64,7 +71,7 @@ class RenderSettings:
             )
 
     @classmethod
-    def of_extractor(cls, extractor: ClapFeatureExtractor, **options: float) -> "RenderSettings":
+    def of_extractor(cls, extractor: ClapFeatureExtractor, **options: Any) -> "RenderSettings":
         """At the rate and in the window of the model that `extractor` feeds; `options` are the other fields."""
         window = extractor.nb_max_samples / extractor.sampling_rate
         return cls(sampling_rate=extractor.sampling_rate, window=window, **options)
@@ -98,8 +105,9 @@ class Renderer:
         rng = np.random.default_rng([seed, index, _RENDER])
         levels = s.level + rng.uniform(-s.level_range, s.level_range, 2)
         positions, start = rng.uniform(size=2), rng.uniform()
+        vary = np.random.default_rng([seed, index, _VARY]) if s.augment else None
         a, b = (
-            self._event(clip, level, position)
+            self._event(clip, level, position, vary)
             for clip, level, position in zip((clip_a, clip_b), levels, positions, strict=True)
         )
         gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
@@ -145,12 +153,17 @@ class Renderer:
         samples included."""
         groups = list(groups)
         content = {clip: self.clips.content(clip) for group in groups for clip in group[:2]}
-        return digest(groups, content, asdict(self.settings), names, code_id(waveform, sys.modules[__name__]))
+        return digest(
+            groups, content, asdict(self.settings), names, code_id(waveform, augmentation, sys.modules[__name__])
+        )
 
-    def _event(self, clip_id: str, level: float, position: float) -> Waveform:
-        s = self.settings
+    def _event(self, clip_id: str, level: float, position: float, vary: Generator | None) -> Waveform:
+        s, slot = self.settings, self.settings.slot
         clip = self.clips.waveform(clip_id, s.sampling_rate)
-        part = sounding(crop(clip, int(s.slot * s.sampling_rate), position), s.sampling_rate)
+        if vary is not None:
+            clip = varied(clip, vary)
+            slot = max(2 * MIN_SECONDS, slot * vary.uniform(0.35, 1.0)) if vary.random() < 0.6 else slot
+        part = sounding(crop(clip, int(slot * s.sampling_rate), position), s.sampling_rate)
         return level_to(fade_ends(part, s.sampling_rate), level)
 
 

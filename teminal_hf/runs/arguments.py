@@ -59,6 +59,7 @@ class DataArguments(ClipSource):
     reference: str | None = _field("recordings of the reference set: any data set (default: the training clips)", None)
     reference_size: int | None = _field("recordings in it (default: three for each clip, 3,600 at most)", None)
     connectives: list[str] = _field("how stage B says order; repeat one to say it more often", SEQUENCE_CONNECTIVES)
+    augment: bool = _field("vary the clips of training groups: speed, colour, noise, length", False)
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accelerate import PartialState
@@ -51,11 +51,18 @@ def group_data(
             f"eval_strategy needs validation folds, and there are none (folds: {dict(folds)}); set it to no"
         )
     settings = RenderSettings.of_extractor(extractor, gap=data.gap, crossfade=data.crossfade)
-    renderer, views = Renderer(usable, settings), [view for view in config.training.views if view != PAIR]
+    # What judges, in training or after it, is never augmented.
+    renderers = {
+        "train": Renderer(usable, replace(settings, augment=data.augment)),
+        "validation": Renderer(usable, settings),
+    }
+    views = [view for view in config.training.views if view != PAIR]
     sizes = {"train": data.n_groups} | ({"validation": max(2, data.n_groups // 8)} if config.validates else {})
     groups = {
         split: GroupDataset(
-            list(plan(config.stage, tables[split], n_groups, data.groups_seed, data.connectives)), renderer, views
+            list(plan(config.stage, tables[split], n_groups, data.groups_seed, data.connectives)),
+            renderers[split],
+            views,
         )
         for split, n_groups in sizes.items()
     }
