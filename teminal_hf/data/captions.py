@@ -4,41 +4,105 @@ Equality of captions is decided by meaning, not by words: "X before Y" = "Y afte
 """
 
 import hashlib
+import logging
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from teminal_hf.clips.labels import spoken as spoken
 from teminal_hf.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 Relation = Literal["single", "both", "sequence", "overlap"]
 
 
 @dataclass(frozen=True, slots=True)
 class Connective:
-    """A way to say a relation. `template` names the sound heard `{first}` and the one heard `{second}`."""
+    """A way to say a relation. `template` names the sound heard `{first}` and the one heard `{second}`; those of one
+    `family` share words or build, and what is learned of one may be known of the others."""
 
     template: str
     relation: Relation
-    held_out: bool = False  # never used in training: for evaluation alone
+    family: str
 
 
-CONNECTIVES: dict[str, Connective] = {
-    "before": Connective("{first} before {second}", "sequence"),
-    "after": Connective("{second} after {first}", "sequence"),
-    "while": Connective("{first} while {second}", "overlap"),
-    "and later": Connective("{first} and later {second}", "sequence"),
-    "afterwards": Connective("{first}, afterwards {second}", "sequence"),
-    "leads into": Connective("{first} leads into {second}", "sequence"),
-    "starts with": Connective("it starts with {first} and ends with {second}", "sequence"),
-    "followed by": Connective("{first} followed by {second}", "sequence", held_out=True),
-    "then": Connective("{first} then {second}", "sequence", held_out=True),
-    "preceded by": Connective("{second} preceded by {first}", "sequence", held_out=True),
+HELD_OUT_CONNECTIVES = ("followed by", "then", "preceded by")  # ZSTE's task 8 asks with these
+_PHRASINGS: dict[tuple[Relation, str], dict[str, str]] = {
+    ("sequence", "before"): {
+        "before": "{first} before {second}",
+        "comes before": "{first} comes before {second}",
+        "prior to": "{first} prior to {second}",
+        "ahead of": "{first} ahead of {second}",
+        "precedes": "{first} precedes {second}",
+    },
+    ("sequence", "after"): {
+        "after": "{second} after {first}",
+        "comes after": "{second} comes after {first}",
+        "following": "{second} following {first}",
+        "later than": "{second} later than {first}",
+    },
+    ("sequence", "then"): {
+        "then": "{first} then {second}",
+        "and then": "{first} and then {second}",
+        "and later": "{first} and later {second}",
+        "afterwards": "{first}, afterwards {second}",
+        "subsequently": "{first}, subsequently {second}",
+        "next": "{first}, next {second}",
+    },
+    ("sequence", "followed by"): {
+        "followed by": "{first} followed by {second}",
+        "is succeeded by": "{first} is succeeded by {second}",
+    },
+    ("sequence", "preceded by"): {
+        "preceded by": "{second} preceded by {first}",
+        "is preceded by": "{second} is preceded by {first}",
+        "with before it": "{second} with {first} before it",
+        "and before that": "{second}, and before that {first}",
+        "is introduced by": "{second} is introduced by {first}",
+    },
+    ("sequence", "until"): {
+        "leads into": "{first} leads into {second}",
+        "giving way to": "{first} giving way to {second}",
+        "until": "{first} until {second}",
+        "once stops": "{second} once {first} stops",
+        "once has ended": "{second} once {first} has ended",
+    },
+    ("sequence", "clause first"): {
+        "before-clause": "before {second}, {first}",
+        "after-clause": "after {first}, {second}",
+    },
+    ("sequence", "start and end"): {
+        "starts with": "it starts with {first} and ends with {second}",
+        "to begin with": "to begin with {first}, to end with {second}",
+        "ends with": "it ends with {second} and starts with {first}",
+    },
+    ("overlap", "while"): {"while": "{first} while {second}", "as": "{first} as {second} is heard"},
+    ("overlap", "during"): {"during": "{first} during {second}"},
+    ("overlap", "together"): {
+        "together with": "{first} together with {second}",
+        "along with": "{first} along with {second}",
+        "at once": "{first} and {second} at once",
+        "at the same time as": "{first} at the same time as {second}",
+    },
+    ("overlap", "background"): {
+        "is heard over": "{first} is heard over {second}",
+        "in the background": "{first} with {second} in the background",
+    },
 }
-SEQUENCE_CONNECTIVES = ("before", "after")
-HELD_OUT_CONNECTIVES = tuple(name for name, connective in CONNECTIVES.items() if connective.held_out)
+CONNECTIVES = {
+    name: Connective(template, relation, family)
+    for (relation, family), templates in _PHRASINGS.items()
+    for name, template in templates.items()
+}
+SEQUENCE_CONNECTIVES, OVERLAP_CONNECTIVES = ("before", "after"), ("while",)
+FAMILIES = tuple(dict.fromkeys(connective.family for connective in CONNECTIVES.values()))
+ALL = "all"  # phrasings of the relation, those of task 8 among them: it measures unseen words no longer
 
 SINGLE = "the sound of {}"
 BOTH = "the sound of {} and {}"
+_HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
 
@@ -54,12 +118,47 @@ def caption(connective: str, first: str, second: str) -> str:
     return CONNECTIVES[connective].template.format(first=spoken(first), second=spoken(second))
 
 
-def check_training_connective(name: str) -> None:
-    """Raise a ValueError unless `name` is a connective of order that training may use."""
-    usable = [n for n, c in CONNECTIVES.items() if c.relation == "sequence" and not c.held_out]
+def phrasings(names: Sequence[str], relation: Relation = "sequence", leave_out: Sequence[str] = ()) -> tuple[str, ...]:
+    """The connectives that training draws from: `names`, where "all" stands for every one of the relation, without the
+    families in `leave_out`.
+
+    Raises:
+        ConfigError: an unknown connective or family, one of another relation, one that task 8 asks with (unless by
+            "all"), or none left.
+    """
+    if unknown := sorted(set(leave_out) - set(FAMILIES)):
+        raise ConfigError(f"unknown families of connectives {', '.join(unknown)}; choose of {', '.join(FAMILIES)}")
+    every = [name for name, c in CONNECTIVES.items() if c.relation == relation]
+    drawn: list[str] = []
+    for name in names:
+        if name != ALL:
+            check_training_connective(name, relation)
+        drawn += every if name == ALL else [name]
+    kept = tuple(name for name in drawn if CONNECTIVES[name].family not in leave_out)
+    if not kept:
+        raise ConfigError(f"no connective for a {relation} is left; name at least one, such as {every[0]}")
+    return kept
+
+
+def check_training_connective(name: str, relation: Relation = "sequence") -> None:
+    """Raise a ConfigError unless `name` is a connective of the relation that training may use by its name: neither one
+    of task 8's nor one that holds its words."""
+    near = [n for n, c in CONNECTIVES.items() if any(held in c.template for held in HELD_OUT_CONNECTIVES)]
+    usable = [n for n, c in CONNECTIVES.items() if c.relation == relation and n not in near]
     if name not in usable:
-        why = "is held out for evaluation" if name in HELD_OUT_CONNECTIVES else "is no connective of order"
-        raise ConfigError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}")
+        kind = "order" if relation == "sequence" else "what is heard at once"
+        why = "is held out for evaluation" if name in near else f"is no connective of {kind}"
+        raise ConfigError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}, or {ALL} for every one")
+
+
+def warn_of_held_out(captions: Collection[str]) -> None:
+    """Say how many captions of a training speak as ZSTE's task 8 does."""
+    if held_out := sum(bool(_HELD_OUT.search(text)) for text in captions):
+        logger.warning(
+            "%d captions use %s: ZSTE's task 8, which asks with these, does not measure unseen wordings of this model",
+            held_out,
+            ", ".join(HELD_OUT_CONNECTIVES),
+        )
 
 
 def meaning(relation: Relation, *labels: str) -> str:

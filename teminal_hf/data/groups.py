@@ -12,12 +12,13 @@ import numpy as np
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import (
     BOTH,
+    OVERLAP_CONNECTIVES,
     SEQUENCE_CONNECTIVES,
     SINGLE,
     caption,
     caption_key,
-    check_training_connective,
     meaning,
+    phrasings,
     spoken,
 )
 from teminal_hf.data.rendering import Renderer, render_row
@@ -34,22 +35,24 @@ def plan(
     seed: int,
     connectives: Sequence[str] = SEQUENCE_CONNECTIVES,
     *,
+    overlap_connectives: Sequence[str] = OVERLAP_CONNECTIVES,
+    leave_out: Sequence[str] = (),
     start: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """The manifest of `stage` ("stage_a" or "stage_b"): `n_groups` rows of ids, labels and captions, from `start` on.
 
     Captions are stored, so that the manifest is of use without this package. Stage B says order with one of
-    `connectives`, drawn anew for each view.
+    `connectives`, and what is heard at once with one of `overlap_connectives` (see `captions.phrasings`, which also
+    leaves out families), drawn anew for each view.
 
     Raises:
-        ValueError: a connective that is unknown, says no order, or is held out for evaluation, or none; a single class.
+        ConfigError: as of `captions.phrasings`.
+        DataError: a single class.
     """
     if n_groups < 1:
         raise ConfigError(f"n_groups must be at least 1, got {n_groups}")
-    if not connectives:
-        raise ConfigError("connectives is empty; name at least one, such as before")
-    for name in connectives:
-        check_training_connective(name)
+    order = phrasings(connectives, "sequence", leave_out)
+    at_once = phrasings(overlap_connectives, "overlap", leave_out)
     by_class: dict[str, list[str]] = {}
     for clip_id, label in zip(clips.ids, clips.labels, strict=True):
         by_class.setdefault(label, []).append(clip_id)
@@ -63,10 +66,12 @@ def plan(
         a, b = (labels[i] for i in rng.choice(len(labels), 2, replace=False))
         clip_a, clip_b = (by_class[label][rng.integers(len(by_class[label]))] for label in (a, b))
         group = {"group_id": index, "seed": seed, "clip_a": clip_a, "clip_b": clip_b, "label_a": a, "label_b": b}
-        yield group | words(a, b, connectives, rng)
+        yield group | words(a, b, order, at_once, rng)
 
 
-def _stage_a_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
+def _stage_a_words(
+    a: str, b: str, order: Sequence[str], at_once: Sequence[str], rng: np.random.Generator
+) -> dict[str, str]:
     """One sound ("the sound of X") or two, in sequence or overlaid ("the sound of X and Y")."""
     return {
         "double_view": str(rng.choice(STAGE_B_VIEWS)),
@@ -75,14 +80,19 @@ def _stage_a_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Ge
     }
 
 
-def _stage_b_words(a: str, b: str, connectives: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
+def _stage_b_words(
+    a: str, b: str, order: Sequence[str], at_once: Sequence[str], rng: np.random.Generator
+) -> dict[str, str]:
     """Forward, reversed and overlay, each with its caption; connectives at random."""
-    forward, reverse = (str(rng.choice(list(connectives))) for _ in range(2))
+    forward, reverse = (str(rng.choice(list(order))) for _ in range(2))
+    overlaid = [str(label) for label in rng.permutation([a, b])]
+    stage_a = _stage_a_words(a, b, order, at_once, rng)  # so that both stages can be trained jointly
+    while_ = str(rng.choice(list(at_once))) if len(at_once) > 1 else at_once[0]  # last: manifests stay as they were
     return {
         "forward_caption": caption(forward, a, b),
         "reversed_caption": caption(reverse, b, a),
-        "overlay_caption": caption("while", *(str(label) for label in rng.permutation([a, b]))),
-        **_stage_a_words(a, b, connectives, rng),  # so that both stages can be trained jointly
+        "overlay_caption": caption(while_, *overlaid),
+        **stage_a,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from teminal_hf.data.caption_pairs import CaptionPairs
-from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
+from teminal_hf.data.captions import warn_of_held_out
 from teminal_hf.data.groups import GroupDataset
 from teminal_hf.data.views import PAIR
 from teminal_hf.storage.cache import digest
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 _ORDER = re.compile(
     r"\b(before|after|afterwards|while|then|later|followed by|preceded by|during|until|meanwhile|as)\b", re.IGNORECASE
 )
-_HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 
 
 class GroupsWithPairs(Dataset[dict[str, Any]]):
@@ -74,9 +73,4 @@ def _describe(captions: Sequence[str], n_groups: int) -> None:
         logger.warning("none of the %d captions says when: they teach sounds, not order", n)
     if n > n_groups:
         logger.warning("%d of %d pairs are not heard: set n_groups to %d or more", n - n_groups, n, n)
-    if held_out := sum(bool(_HELD_OUT.search(caption)) for caption in captions):
-        logger.warning(
-            "%d captions use %s: ZSTE's task 8, which asks with these, no longer measures unseen wordings",
-            held_out,
-            ", ".join(HELD_OUT_CONNECTIVES),
-        )
+    warn_of_held_out(captions)

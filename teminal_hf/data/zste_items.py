@@ -10,7 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.captions import CONNECTIVES, FIRST_SOUND, SECOND_SOUND, caption, meaning, meaning_id, spoken
+from teminal_hf.data.captions import (
+    CONNECTIVES,
+    FIRST_SOUND,
+    HELD_OUT_CONNECTIVES,
+    SECOND_SOUND,
+    caption,
+    meaning,
+    meaning_id,
+    spoken,
+)
 from teminal_hf.errors import ConfigError, DataError
 
 ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
@@ -27,12 +36,8 @@ _STREAMS = {"1": 0, "2A": 1, "2B": 2, "2C": 3, "2D": 4, "3A": 5, "3B": 6, "3O": 
 
 def _held_out(in_order: bool) -> tuple[str, ...]:
     """The connectives of order kept for evaluation that name the sounds as they are heard, or the other way round."""
-    return tuple(
-        name
-        for name, c in CONNECTIVES.items()
-        if c.held_out and c.relation == "sequence"
-        if (c.template.index("{first}") < c.template.index("{second}")) == in_order
-    )
+    templates = {name: CONNECTIVES[name].template for name in HELD_OUT_CONNECTIVES}
+    return tuple(n for n, text in templates.items() if (text.index("{first}") < text.index("{second}")) == in_order)
 
 
 _HELD_OUT = {"before": _held_out(True), "after": _held_out(False)}

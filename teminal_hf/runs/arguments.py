@@ -15,7 +15,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from teminal_hf.clips.folds import split_folds
 from teminal_hf.clips.sources import ClipSource
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.captions import SEQUENCE_CONNECTIVES
+from teminal_hf.data.captions import OVERLAP_CONNECTIVES, SEQUENCE_CONNECTIVES
 from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError
@@ -58,7 +58,11 @@ class DataArguments(ClipSource):
     groups_seed: int = _field("seed of the manifest", 0)
     reference: str | None = _field("recordings of the reference set: any data set (default: the training clips)", None)
     reference_size: int | None = _field("recordings in it (default: three for each clip, 3,600 at most)", None)
-    connectives: list[str] = _field("how stage B says order; repeat one to say it more often", SEQUENCE_CONNECTIVES)
+    connectives: list[str] = _field(
+        'how stage B says order; repeat one to say it more often; "all" is every phrasing', SEQUENCE_CONNECTIVES
+    )
+    overlap_connectives: list[str] = _field("how stage B says that sounds are heard at once", OVERLAP_CONNECTIVES)
+    leave_out: list[str] = _field("families of connectives to leave out", ())
     augment: bool = _field("vary the clips of training groups: speed, colour, noise, length", False)
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)

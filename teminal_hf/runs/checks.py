@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
 from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite
-from teminal_hf.data.captions import check_training_connective
+from teminal_hf.data.captions import phrasings
 from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError, DataError
@@ -91,10 +91,8 @@ def check(config: "Config") -> None:
     if data.gap and data.crossfade:
         raise ConfigError(f"gap ({data.gap} s) and crossfade ({data.crossfade} s) exclude each other; set one to 0")
     if config.stage == "stage_b":
-        if not data.connectives:
-            raise ConfigError("connectives is empty; name at least one, such as before")
-        for name in data.connectives:
-            check_training_connective(name)
+        phrasings(data.connectives, "sequence", data.leave_out)
+        phrasings(data.overlap_connectives, "overlap", data.leave_out)
     _check_folds(config)
     _check_views(config)
     _check_evaluation(config)

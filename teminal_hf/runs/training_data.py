@@ -12,6 +12,7 @@ from teminal_hf.clips.licences import licence_of_clips
 from teminal_hf.clips.recordings import load_rows
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.caption_pairs import CaptionPairs
+from teminal_hf.data.captions import warn_of_held_out
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.mixing import GroupsWithPairs
 from teminal_hf.data.rendering import Renderer, RenderSettings
@@ -60,12 +61,24 @@ def group_data(
     sizes = {"train": data.n_groups} | ({"validation": max(2, data.n_groups // 8)} if config.validates else {})
     groups = {
         split: GroupDataset(
-            list(plan(config.stage, tables[split], n_groups, data.groups_seed, data.connectives)),
+            list(
+                plan(
+                    config.stage,
+                    tables[split],
+                    n_groups,
+                    data.groups_seed,
+                    data.connectives,
+                    overlap_connectives=data.overlap_connectives,
+                    leave_out=data.leave_out,
+                )
+            ),
             renderers[split],
             views,
         )
         for split, n_groups in sizes.items()
     }
+    if config.stage == "stage_b":
+        warn_of_held_out({row[f"{view}_caption"] for row in groups["train"].manifest for view in views})
     rows = _with_pairs(data, groups, extractor) if data.pairs else groups
     return TrainingData(
         rows["train"],

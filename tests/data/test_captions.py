@@ -12,25 +12,59 @@ from teminal_hf.data.captions import (
     SECOND_SOUND,
     SEQUENCE_CONNECTIVES,
     SINGLE,
+    Relation,
     caption,
     check_training_connective,
     meaning,
     meaning_id,
+    phrasings,
     spoken,
 )
+from teminal_hf.errors import ConfigError
 
 # "door_wood_knock" is heard before (or with) "rain".
 RENDERED = {
     "before": "door wood knock before rain",
+    "comes before": "door wood knock comes before rain",
+    "prior to": "door wood knock prior to rain",
+    "ahead of": "door wood knock ahead of rain",
+    "precedes": "door wood knock precedes rain",
     "after": "rain after door wood knock",
-    "while": "door wood knock while rain",
+    "comes after": "rain comes after door wood knock",
+    "following": "rain following door wood knock",
+    "later than": "rain later than door wood knock",
+    "then": "door wood knock then rain",
+    "and then": "door wood knock and then rain",
     "and later": "door wood knock and later rain",
     "afterwards": "door wood knock, afterwards rain",
-    "leads into": "door wood knock leads into rain",
-    "starts with": "it starts with door wood knock and ends with rain",
+    "subsequently": "door wood knock, subsequently rain",
+    "next": "door wood knock, next rain",
     "followed by": "door wood knock followed by rain",
-    "then": "door wood knock then rain",
+    "is succeeded by": "door wood knock is succeeded by rain",
     "preceded by": "rain preceded by door wood knock",
+    "is preceded by": "rain is preceded by door wood knock",
+    "with before it": "rain with door wood knock before it",
+    "and before that": "rain, and before that door wood knock",
+    "is introduced by": "rain is introduced by door wood knock",
+    "leads into": "door wood knock leads into rain",
+    "giving way to": "door wood knock giving way to rain",
+    "until": "door wood knock until rain",
+    "once stops": "rain once door wood knock stops",
+    "once has ended": "rain once door wood knock has ended",
+    "before-clause": "before rain, door wood knock",
+    "after-clause": "after door wood knock, rain",
+    "starts with": "it starts with door wood knock and ends with rain",
+    "to begin with": "to begin with door wood knock, to end with rain",
+    "ends with": "it ends with rain and starts with door wood knock",
+    "while": "door wood knock while rain",
+    "as": "door wood knock as rain is heard",
+    "during": "door wood knock during rain",
+    "together with": "door wood knock together with rain",
+    "along with": "door wood knock along with rain",
+    "at once": "door wood knock and rain at once",
+    "at the same time as": "door wood knock at the same time as rain",
+    "is heard over": "door wood knock is heard over rain",
+    "in the background": "door wood knock with rain in the background",
 }
 
 
@@ -55,8 +89,8 @@ def test_other_captions() -> None:
 
 def test_unknown_connective_lists_those_present() -> None:
     with pytest.raises(ValueError) as error:
-        caption("during", "dog", "rain")
-    assert str(error.value) == f"unknown connective 'during'; choose one of {', '.join(sorted(CONNECTIVES))}"
+        caption("whereupon", "dog", "rain")
+    assert str(error.value) == f"unknown connective 'whereupon'; choose one of {', '.join(sorted(CONNECTIVES))}"
 
 
 @pytest.mark.parametrize("name", SEQUENCE_CONNECTIVES)
@@ -130,3 +164,31 @@ def test_meaning_ids_are_distinct_over_all_pairs_of_50_classes() -> None:
     ids = {meaning_id(key) for key in keys}
     assert len(ids) == len(keys)
     assert all(-(2**63) <= i < 2**63 for i in ids)
+
+
+@pytest.mark.parametrize("relation", ["sequence", "overlap"])
+def test_all_is_every_phrasing_but_those_left_out(relation: Relation) -> None:
+    every = {name for name, c in CONNECTIVES.items() if c.relation == relation}
+    assert set(phrasings(["all"], relation)) == every
+    assert len(every) >= {"sequence": 24, "overlap": 8}[relation]
+    for family in {CONNECTIVES[name].family for name in every}:
+        kept = phrasings(["all"], relation, [family])
+        assert set(kept) == {name for name in every if CONNECTIVES[name].family != family}
+
+
+def test_phrasings_are_drawn_as_often_as_they_are_named() -> None:
+    assert phrasings(["after", "before", "after"]) == ("after", "before", "after")
+
+
+@pytest.mark.parametrize(
+    ("names", "leave_out", "message"),
+    [
+        ([], (), "no connective for a sequence is left"),
+        (["before"], ("before",), "no connective for a sequence is left"),
+        (["before"], ("befor",), "unknown families of connectives befor; choose of before, after, then"),
+        (["and then"], (), "'and then' is held out for evaluation"),
+    ],
+)
+def test_bad_phrasings_are_named(names: list[str], leave_out: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        phrasings(names, "sequence", leave_out)
