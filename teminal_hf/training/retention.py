@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
@@ -108,11 +109,13 @@ class Reference:
 
     def draw(self, step: int, rank: int = 0, world_size: int = 1) -> Drawn:
         """Of step `step`: this process' share of what all processes ask about."""
-        generator = torch.Generator().manual_seed((self._seed << 32) + step)
+        rng = np.random.default_rng([self._seed, step])  # torch's own takes 32 bits of a seed alone
         n = max(1, ROWS // world_size) * world_size
-        recordings = torch.randint(len(self.audio_embeds), (n,), generator=generator)[rank::world_size]
-        captions = torch.randint(len(self.text_embeds), (n,), generator=generator)[rank::world_size]
-        sentence = int(torch.randint(len(SENTENCES), (1,), generator=generator))
+        recordings, captions = (
+            torch.from_numpy(rng.integers(len(embeds), size=n)[rank::world_size])
+            for embeds in (self.audio_embeds, self.text_embeds)
+        )
+        sentence = int(rng.integers(len(SENTENCES)))
         (alone, around), (hidden, ids_and_mask) = self._audio[1], self._text[1]
         first = len(alone)
         tokens = [(alone[row] if row < first else around[row - first])[0] for row in recordings.tolist()]

@@ -17,10 +17,15 @@ from transformers import (
     ClapTextConfig,
 )
 
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import BOTH, SINGLE, caption
+from teminal_hf.data.reference import ReferenceRecordings
+from teminal_hf.data.rendering import RenderSettings
+from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
 from teminal_hf.training.config import TeminalConfig
 from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.retention import Reference
 from teminal_hf.training.trainer import TeminalTrainer
 
 RATE, SAMPLES = 8_000, 8_000
@@ -128,8 +133,40 @@ def groups(n: int, views: Sequence[str] = STAGE_B, seed: int = 0) -> list[dict[s
         }
         sounds |= {"single": one, "double": sounds[str(rng.choice(STAGE_B))]}
         audio = {view: {"array": sounds[view], "sampling_rate": RATE} for view in views}
-        rows.append({"label_a": a, "label_b": b, **words, **audio})
+        clips = {"clip_a": f"{a}-0", "clip_b": f"{b}-1"}
+        rows.append({"label_a": a, "label_b": b, **clips, **words, **audio})
     return rows
+
+
+def staged(policy: StagePolicy | None = None) -> nn.Module:
+    """A tiny model prepared for a stage."""
+    return apply_stage(tiny_clap(), policy or StagePolicy())[0]
+
+
+def tiny_clips() -> ClipTable:
+    """Two clips of each class, half as long as the window."""
+    ids = [f"{label}-{i}" for label in LABELS for i in range(2)]
+    table = ClipTable(
+        tuple(ids),
+        tuple(clip.split("-")[0] for clip in ids),
+        tuple(1 for _ in ids),
+        tuple(range(len(ids))),
+        tuple(f"tone of {clip}" for clip in ids),
+        lambda row, rate: _tone(LABELS[row // 2], np.random.default_rng(row))[: SAMPLES // 2],
+    )
+    return table.usable(RATE)
+
+
+def tiny_reference(
+    model: nn.Module, start: ClapModel, split_point: SplitPoint | None = None, **options: Any
+) -> Reference:
+    """What `start` knows, for a training of `model`."""
+    clips, processor = tiny_clips(), tiny_processor()
+    settings = RenderSettings.of_extractor(processor.feature_extractor)
+    alone, around = ReferenceRecordings.alone(clips, settings), ReferenceRecordings.around(clips, settings, 20)
+    labels = [label.replace("_", " ") for label in LABELS]
+    point = split_point or StagePolicy().split_point
+    return Reference(start, model, point, processor, alone, around, labels, dtype="float32", **options).fill()
 
 
 class TinyRows(Sequence[dict[str, Any]]):
@@ -193,7 +230,9 @@ def trainer(
     }
     args = config(folder, **options)
     model, _ = apply_stage(tiny_clap(dropout=dropout), StagePolicy(tuning=tuning))
-    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
+    if args.retention or args.mixture:
+        own.setdefault("reference", tiny_reference(model, tiny_clap()))
+    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0)
     rows = own.pop("train_dataset") if "train_dataset" in own else groups(n_groups, args.views)
     return TeminalTrainer(model, args, data_collator=collator, train_dataset=rows, **own)
 

@@ -86,7 +86,13 @@ def test_wordings_differ_in_the_cache_too() -> None:
     )
 
 
-OPTIONS: dict[str, Any] = {"views": ALL_VIEWS, "alpha_same_time": 3.0, "retention": 0.5, "plain_share": 0.5}
+OPTIONS: dict[str, Any] = {
+    "views": ALL_VIEWS,
+    "alpha_same_time": 3.0,
+    "retention": 0.5,
+    "mixture": 0.5,
+    "plain_share": 0.5,
+}
 
 
 def test_gradients_with_a_float32_cache_are_those_without() -> None:
@@ -108,8 +114,7 @@ def test_weights_after_20_sgd_steps_with_a_float32_cache_are_those_without(tmp_p
     rows, trained = groups(16, ALL_VIEWS), []
     sgd = {"optim": "sgd", "learning_rate": 0.02, "lr_scheduler_type": "constant", "max_steps": 20}
     for is_cached in (True, False):
-        reference = staged().requires_grad_(False)
-        t = trainer(tmp_path, train_dataset=rows, reference=reference, **sgd, **OPTIONS)
+        t = trainer(tmp_path, train_dataset=rows, **sgd, **OPTIONS)
         if is_cached:
             t.train_dataset = cached(rows, model=t.model, collator=t.data_collator, dtype="float32")
             t.data_collator = collate_cached

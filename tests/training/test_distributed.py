@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from support.paths import TESTS
-from support.tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor
+from support.tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor, tiny_reference
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.cached_groups import CachedGroups, collate_cached
 from teminal_hf.training.config import TeminalConfig
@@ -32,6 +32,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "beta": 0.4,
         "rehearsal": 0.6,
         "retention": 2.0,
+        "mixture": 0.5,
+        "average": 0.9,
         "plain_share": 0.5,
     },
     "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0},
@@ -66,8 +68,10 @@ def train(kind: str, folder: Path, processes: int) -> Any:
     x, y = rows[0]["label_a"], rows[0]["label_b"]
     rows[4], rows[5] = rows[4] | {"label_a": x, "label_b": y}, rows[5] | {"label_a": y, "label_b": x}
     model, _ = apply_stage(tiny_clap(), StagePolicy(audio_blocks=2))
-    reference, _ = apply_stage(tiny_clap(seed=9).requires_grad_(False), StagePolicy(audio_blocks=2))
-    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0)
+    reference = None
+    if args.retention:
+        reference = tiny_reference(model, tiny_clap(seed=9), StagePolicy(audio_blocks=2).split_point)
+    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0)
     many = TinyRows(rows * 9)  # 144: three shards
     trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=many, reference=reference)
     if kind == "cached" and processes > 1:
