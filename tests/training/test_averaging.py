@@ -1,5 +1,6 @@
 """The average of the weights, against the recursion written out."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def test_what_is_left_is_the_average(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_a_resumed_run_has_the_same_average(tmp_path: Path, tuning: str) -> None:
+    if tuning == "lora":  # peft 0.21 under transformers 5.23
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     options: dict[str, Any] = {
         "average": 0.9,
         "max_steps": 6,
