@@ -25,9 +25,8 @@ from teminal_hf.runs.final_report import evaluators, figures_of, report
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
-from teminal_hf.runs.reference import reference_of
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import group_data, warn_of_long_captions
+from teminal_hf.runs.training_data import group_data, reference_of, warn_of_long_captions
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer

@@ -6,15 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from teminal_hf.errors import DataError
 from teminal_hf.hub.cards import CARD, public_name
 from teminal_hf.hub.push import CHECKPOINT_FILES, make_repo, push_folder, try_again
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.model_card import write_card
-from teminal_hf.runs.yaml_file import read_mapping
+from teminal_hf.runs.yaml_file import as_yaml, read_mapping
 from teminal_hf.storage.records import read_json
 
 logger = logging.getLogger(__name__)
@@ -74,7 +72,7 @@ def push_run(
     config = {name: value for name, value in config.items() if not name.startswith(("push_to_hub", "hub_"))}
     instead = {
         run_folder.RECORD: (json.dumps(_without_paths(record), indent=1) + "\n").encode(),
-        run_folder.CONFIG: yaml.safe_dump(_without_paths(config), sort_keys=True).encode(),
+        run_folder.CONFIG: as_yaml(_without_paths(config)).encode(),
     }
     return push_folder(
         folder,

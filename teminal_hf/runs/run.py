@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
 from accelerate import PartialState
 from peft import PeftModel
 from transformers import ClapModel, ClapProcessor, TrainerState
 
 from teminal_hf.models.checkpoint import save_clap
 from teminal_hf.runs.run_folder import CONFIG, FINISHED, RECORD, as_complete, open_folder, read_record, write_record
+from teminal_hf.runs.yaml_file import as_yaml
 from teminal_hf.storage.atomic import no_full_disk, write_json, written_whole
 from teminal_hf.training.checkpoints import checkpoints, newest_whole, remove_halves
 
@@ -47,7 +47,7 @@ class Run:
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
             with no_full_disk(self.folder):
                 with written_whole(self.folder / CONFIG) as draft:
-                    draft.write_text(yaml.safe_dump(dict(given), sort_keys=True), encoding="utf-8")
+                    draft.write_text(as_yaml(given), encoding="utf-8")
                 write_record(self.folder, **facts)
         self._began = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""Data of a run: groups or caption pairs to train on, and the clips that it is judged by."""
+"""Data of a run: groups or caption pairs to train on, the clips that it is judged by, and what its base knows."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accelerate import PartialState
+from torch import nn
 from transformers import ClapFeatureExtractor, ClapProcessor
 
+from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.licences import licence_of_clips
 from teminal_hf.clips.recordings import load_rows
+from teminal_hf.clips.sources import unlabelled_clips
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.captions import warn_of_held_out
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.mixing import GroupsWithPairs
+from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import PAIR
 from teminal_hf.errors import ConfigError, DataError
+from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.runs.arguments import Config, DataArguments
+from teminal_hf.training.retention import Reference
 
 logger = logging.getLogger(__name__)
 
@@ -149,3 +155,32 @@ def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:
             limit,
             max(cut),
         )
+
+
+def reference_of(
+    config: Config, base: str, model: nn.Module, processor: ClapProcessor, data: TrainingData
+) -> Reference | None:
+    """The reference set of a training and what `base` says of it, to be filled; None where nothing asks for it."""
+    args, options = config.training, config.data
+    if not (args.retention or args.mixture):
+        return None
+    assert data.train_clips is not None
+    settings = RenderSettings.of_extractor(processor.feature_extractor)
+    clips = data.train_clips
+    if options.reference is not None:
+        with PartialState().local_main_process_first():  # the others read what it has decoded
+            clips = unlabelled_clips(options.reference, settings.sampling_rate)
+    start, _ = load_clap(base)
+    for each in (start, model):
+        nn.Module.to(each, args.device)
+    return Reference(
+        start,
+        model,
+        config.run.policy().split_point,
+        processor,
+        ReferenceRecordings.alone(data.train_clips, settings),
+        ReferenceRecordings.around(clips, settings, options.reference_size),
+        [spoken(label) for label in data.train_clips.classes],
+        seed=args.seed,
+        dtype=config.run.cache_dtype,
+    )

@@ -88,6 +88,11 @@ def compose(path: Path, what_to_do: str = "") -> yaml.MappingNode | None:
     raise ConfigError(f"{path} must hold `key: value` lines, found {_shown(node)}{what_to_do and f'; {what_to_do}'}")
 
 
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """A configuration as a file that `read_yaml` takes: keys in alphabetical order, phases in their own."""
+    return yaml.safe_dump({key: values[key] for key in sorted(values)}, sort_keys=False)
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """A configuration that a run wrote, as YAML has it.
 
