@@ -34,9 +34,9 @@ def test_tables_in_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", "clap-mini", "--groups", "4", "--tasks", "1", "3O"]
     cli.main([*arguments, "--format", "csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["task"] for row in rows] == ["1", "1_tiled", "3O"]
-    assert rows[2]["chance (fraction)"] == "0.5" and rows[2]["n"] == "4"
-    accuracy = float(rows[2]["accuracy (fraction)"])
+    assert [row["task"] for row in rows] == ["R0", "1", "1_tiled", "3O"]
+    assert rows[3]["chance (fraction)"] == "0.5" and rows[3]["n"] == "4"
+    accuracy = float(rows[3]["accuracy (fraction)"])
     cli.main([*arguments, "--format", "latex"])
     said = capsys.readouterr().out
     assert rf"3O & 50.0 & 4 & {100 * accuracy:.1f} [" in said and r"1\_tiled & 4.2 & 4 & " in said
