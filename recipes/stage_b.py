@@ -15,6 +15,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from teminal_hf.commands.door import door
+from teminal_hf.evaluation.known import further_clips
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.frozen_prefix import announce
@@ -38,16 +39,17 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
     config = read_config(stage, argv, defaults)
     set_seed(config.training.seed)
 
-    # 2. Starting point: the base, or what stage A made of it.
+    # 2. Clips, and the starting point: the base, or what stage A made of it.
     clips = config.data.load()
     folds = config.data.folds(clips)
+    further = further_clips(config.run.known, config.data, config.run.known_names or None)
     start = starting_point(config, folds)
     model, processor = load_clap(start.checkpoint)
     check_text_tower(model, processor)
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config.parts[0], clips, folds, processor.feature_extractor)
-    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor)
+    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor, further)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from teminal_hf.data.rendering import Renderer, RenderSettings
     from teminal_hf.errors import TeminalError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
+    from teminal_hf.evaluation.known import KnownSounds
     from teminal_hf.evaluation.ranking import Ranking, rank
     from teminal_hf.models.checkpoint import load_clap, save_clap
     from teminal_hf.models.embed import embed_audio, embed_text
@@ -35,6 +36,7 @@ __all__ = [
     "ClipTable",
     "GroupCollator",
     "GroupDataset",
+    "KnownSounds",
     "LogMel",
     "Ranking",
     "RenderSettings",
@@ -68,6 +70,7 @@ _MODULES = {
     "data.rendering": ("RenderSettings", "Renderer"),
     "errors": ("TeminalError",),
     "evaluation.evaluator": ("ZsteEvaluator", "ZsteReport"),
+    "evaluation.known": ("KnownSounds",),
     "evaluation.ranking": ("Ranking", "rank"),
     "models.checkpoint": ("load_clap", "save_clap"),
     "models.embed": ("embed_audio", "embed_text"),

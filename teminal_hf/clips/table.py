@@ -116,21 +116,30 @@ class ClipTable:
             return store.content(number)
 
     def usable(self, sampling_rate: int) -> "ClipTable":
-        """This table without the clips that cannot be used, each of which is named in a warning; it reads from stores
-        of decoded clips, one for each fold, which are written first where they are missing.
+        """This table without the clips that cannot be used, as `audible` returns it, of which pairs can be made.
 
         Raises:
             DataError: more than 5 % of the clips are bad, or a class is left with a single clip.
             OSError: the disk is full.
         """
-        stored = self.decoded(sampling_rate)
-        good = stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
+        good = self.audible(sampling_rate)
         for label, count in sorted(Counter(good.labels).items()):
             if count < 2:
                 raise DataError(f"class {label!r} has a single clip; give it at least two or remove the class")
         if len(good.classes) < 2:
             raise DataError(f"pairs need two classes; the source has {good.classes}")
         return good
+
+    def audible(self, sampling_rate: int) -> "ClipTable":
+        """This table without the clips that cannot be used, each of which is named in a warning; it reads from stores
+        of decoded clips, one for each fold, which are written first where they are missing.
+
+        Raises:
+            DataError: more than 5 % of the clips are bad.
+            OSError: the disk is full.
+        """
+        stored = self.decoded(sampling_rate)
+        return stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
 
     def decoded(self, sampling_rate: int) -> "ClipTable":
         """This table, reading from clip stores as a `usable` one does; bad clips stay in it and raise when read."""

@@ -14,10 +14,16 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="checkpoint folder, Hub id, or clap-mini")
     parser.add_argument("--base", help="a second checkpoint to compare with, on the same items")
-    parser.add_argument("--folds", type=int, nargs="+", help="default: the last; never evaluate on folds trained on")
+    parser.add_argument(
+        "--folds", "--test_folds", type=int, nargs="+", help="default: the last; never evaluate on folds trained on"
+    )
     parser.add_argument("--groups", type=int, help="default: one per clip")
     parser.add_argument("--tasks", nargs="+", choices=ZSTE_TASKS, default=list(ZSTE_TASKS))
     parser.add_argument("--prompt", default=PROMPT, help="of class names in tasks 1 and 2")
+    parser.add_argument(
+        "--known", nargs="+", action="extend", default=[], help="further folders or data sets of sounds, for R0"
+    )
+    parser.add_argument("--known_names", nargs="+", help="R0's candidate names for these (default: their own classes)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
     parser.add_argument("--json", type=Path, help="write results and every item's score here")
@@ -29,21 +35,28 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
     from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
+    from teminal_hf.evaluation.known import evaluation, further_clips
     from teminal_hf.evaluation.report import compare_reports, comparison_table, results_table, to_json
     from teminal_hf.models.checkpoint import load_clap
-    from teminal_hf.runs.run_folder import read_record
+    from teminal_hf.runs.run_folder import left_out, read_record
     from teminal_hf.storage.atomic import check_writable, write_json
 
     if arguments.base is not None and arguments.groups == 1:
         raise ConfigError("groups must be at least 2 for a comparison: its intervals are over clips")
     if arguments.json:
         check_writable(arguments.json)
-    clips = clip_source(arguments).load()
+    source = clip_source(arguments)
+    if arguments.known_names and not arguments.known:
+        raise ConfigError("--known_names are candidates for further sounds; name their folder or data set by --known")
+    clips = source.load()
     folds = arguments.folds or split_folds(clips)["test"]
     clips = clips.in_folds(folds)
-    seen = set(read_record(arguments.model).get("folds", {}).get("train", ())) & set(folds)
+    record = read_record(arguments.model)
+    seen = set(record.get("folds", {}).get("train", ())) & set(folds)
     if seen:
         logger.warning("%s was trained on fold(s) %s: these figures flatter it", arguments.model, sorted(seen))
+    kept_out = sorted(left_out(record))  # of the training; R0 asks these apart
+    further = further_clips(arguments.known, source, arguments.known_names)
     names = [arguments.model] if arguments.base is None else [arguments.base, arguments.model]
     reports = []
     for name in names:
@@ -57,7 +70,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             tasks=arguments.tasks,
             prompt=arguments.prompt,
         )
-        reports.append(to_json(evaluator(model)))
+        apart = [label for label in kept_out if label in usable.classes]
+        reports.append(to_json(evaluation(evaluator, further, arguments.known_names, apart)(model)))
     if arguments.base is None:
         table = results_table(reports[0]["results"])
     else:

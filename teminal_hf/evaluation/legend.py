@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable
 
+KNOWN = "R0"  # what was known: of the run's own test clips; others follow it with their name
+LEFT_OUT, LEFT_OUT_OF_ALL = f"{KNOWN} left out", f"{KNOWN} left out of all"
+
 ROWS: dict[str, str] = {
+    KNOWN: "what was known: a single clip among all classes' names, mean over five prompts, clips padded with "
+    "silence and clips repeated",
+    LEFT_OUT: "R0 of the classes left out of training, among their own names",
+    LEFT_OUT_OF_ALL: "R0 of the classes left out of training, among all names",
     "1": "a single clip, among C class prompts",
     "2A": "two sounds in sequence, among C class prompts: both classes are the top two",
     "2B": "two sounds in sequence, among C class prompts: the top one is one of the two classes",
@@ -25,6 +32,18 @@ ROWS: dict[str, str] = {
 }
 
 
+def single_sounds(rows: Iterable[str]) -> list[str]:
+    """Those of these rows that are about single sounds, in the order in which tables have them."""
+    rows = list(rows)
+    known = [row for row in rows if row == KNOWN or row.startswith(f"{KNOWN} ")]
+    return [*known, *(row for row in ("1", "1_tiled") if row in rows)]
+
+
+def meaning_of(row: str) -> str:
+    """What it asks; of recordings of another collection too, which are in its name."""
+    return ROWS[row] if row in ROWS else f"R0 of the recordings of {row.removeprefix(f'{KNOWN} ')}"
+
+
 def legend(rows: Iterable[str], *, differences: bool = False, seeds: bool = False) -> list[str]:
     """Lines for below a table of these rows, as Markdown.
 
@@ -38,4 +57,4 @@ def legend(rows: Iterable[str], *, differences: bool = False, seeds: bool = Fals
     sentences.append(how + (", a paired bootstrap over clips for a difference" if differences else ""))
     if seeds:
         sentences.append("In parentheses each seed of a mean; intervals cover the choice of clips, not that of seeds")
-    return [f"{'. '.join(sentences)}.", "", *(f"- {row}: {ROWS[row]}" for row in rows)]
+    return [f"{'. '.join(sentences)}.", "", *(f"- {row}: {meaning_of(row)}" for row in rows)]

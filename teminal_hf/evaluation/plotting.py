@@ -88,7 +88,7 @@ def bar_chart(rows: dict[str, Any], path: str | Path, title: str) -> None:
         axes.plot(
             [i - 0.42, i + 0.42], [level, level], color="#c0392b", linewidth=1.5, label="chance" if not i else None
         )
-    axes.set_xticks(x, [task.replace("_", "\n") for task in tasks])
+    axes.set_xticks(x, [task.replace("_", "\n").replace(" ", "\n") for task in tasks])
     axes.set_ylim(0, 100)
     axes.set_ylabel("accuracy, %")
     axes.set_xlabel("ZSTE task")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport
-from teminal_hf.evaluation.legend import legend
+from teminal_hf.evaluation.legend import legend, single_sounds
 from teminal_hf.evaluation.tables import Cell, Figure, Table
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
 from teminal_hf.storage.records import NUMBER
@@ -160,5 +160,5 @@ def _after(row: dict[str, Any]) -> Figure:
 
 def _in_order(rows: dict[str, Any]) -> dict[str, Any]:
     """Single sounds first, what was lost beside what it is lost from; averages last, as they are."""
-    first = [task for task in ("1", "1_tiled") if task in rows]
+    first = single_sounds(rows)
     return {task: rows[task] for task in (*first, *(task for task in rows if task not in first))}

@@ -55,7 +55,7 @@ class Table:
         """Percent, and the notes below."""
         heading = [name.replace("|", "\\|") for name in ("task", *self.columns)]
         lines = [_line(heading), _line(["---", *["---:"] * len(self.columns)])]
-        lines += [_line([task, *map(_text, cells)]) for task, cells in self.rows.items()]
+        lines += [_line([task.replace("|", "\\|"), *map(_text, cells)]) for task, cells in self.rows.items()]
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
     def latex(self) -> str:

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from teminal_hf.evaluation.bootstrap import wilson_interval
+from teminal_hf.evaluation.legend import single_sounds
 from teminal_hf.evaluation.tables import Figure
-
-_SINGLE = ("1", "1_tiled")
 
 
 def verdict(rows: Mapping[str, Any], stage: str = "") -> str:
@@ -17,9 +16,9 @@ def verdict(rows: Mapping[str, Any], stage: str = "") -> str:
         stage: "stage_a" is not blamed for what it does not teach.
     """
     sentences = [_order(rows["3O"], stage) if "3O" in rows else "order was not measured (task 3O)"]
-    singles = {task: rows[task] for task in _SINGLE if task in rows}
-    sentences += _singles(singles) if singles else ["Single sounds were not measured (task 1)"]
-    unsure = [task for task, row in rows.items() if not _sign(row["ci95"]) and task not in ("3O", *_SINGLE)]
+    singles = {task: rows[task] for task in single_sounds(rows)}
+    sentences += _singles(singles) if singles else ["Single sounds were not measured (R0, task 1)"]
+    unsure = [task for task, row in rows.items() if not _sign(row["ci95"]) and task not in ("3O", *singles)]
     if unsure:
         sentences.append(f"No difference shown (interval holds 0): {', '.join(unsure)}")
     return f"Verdict: {'. '.join(sentences)}."

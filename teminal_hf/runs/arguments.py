@@ -64,11 +64,19 @@ class DataArguments(ClipSource):
     overlap_connectives: list[str] = _field("how stage B says that sounds are heard at once", OVERLAP_CONNECTIVES)
     leave_out: list[str] = _field("families of connectives to leave out", ())
     augment: bool = _field("vary the clips of training groups: speed, colour, noise, length", False)
+    left_out_classes: list[str] = _field("classes to keep out of training; R0 asks what became of them", ())
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
 
     def folds(self, clips: ClipTable) -> dict[str, tuple[int, ...]]:
-        """Folds of each split, as `split_folds` gives them."""
+        """Folds of each split, as `split_folds` gives them.
+
+        Raises:
+            ConfigError: classes to leave out that there are not.
+        """
+        if unknown := [name for name in self.left_out_classes if name not in clips.classes]:
+            there = ", ".join(clips.classes)
+            raise ConfigError(f"left_out_classes: there is no {', '.join(unknown)}; choose of {there}")
         chosen = (self.train_folds, self.validation_folds, self.test_folds)
         return split_folds(clips, *(None if folds is None else tuple(folds) for folds in chosen))
 
@@ -92,6 +100,8 @@ class RunArguments:
     eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
     report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
+    known: list[str] = _field("further folders or data sets of sounds that R0 of the final table asks about", ())
+    known_names: list[str] = _field("R0's candidate names for these (default: each one's own classes)", ())
     report_seed: int = _field("seed of the ZSTE items", 0)
 
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.evaluation.known import Evaluation
 from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.training_data import TrainingData
@@ -19,7 +20,7 @@ def through_prefix(
     model: nn.Module,
     collator: GroupCollator,
     data: TrainingData,
-    evaluators: Sequence[ZsteEvaluator | None],
+    evaluators: Sequence[ZsteEvaluator | Evaluation | None],
     reference: Reference | None = None,
 ) -> tuple[CachedGroups, CachedGroups | None]:
     """Training and validation rows with what the frozen layers say of them, computed where it is missing, as it is for

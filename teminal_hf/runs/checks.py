@@ -64,7 +64,7 @@ def check_given(values: Mapping[str, Any]) -> None:
     """Raise a ConfigError that names the first setting that makes no sense whatever the others are."""
     check_bounds(values, _BOUNDS)
     check_numbers(values)
-    check_distinct(values, (*_FOLDS, "eval_tasks", "report_tasks", "views"))
+    check_distinct(values, (*_FOLDS, "eval_tasks", "report_tasks", "views", "left_out_classes", "known"))
     for name in ("eval_tasks", "report_tasks"):
         chosen = values.get(name, ZSTE_TASKS)
         unknown = [task for task in chosen if task not in ZSTE_TASKS]
@@ -96,6 +96,7 @@ def check(config: "Config") -> None:
     _check_folds(config)
     _check_views(config)
     _check_evaluation(config)
+    _check_known(config)
     if args.push_to_hub and not args.hub_model_id:
         raise ConfigError("push_to_hub needs a name: --hub_model_id USER/NAME, or NAME in your own namespace")
     check_training(args)
@@ -169,6 +170,18 @@ def _check_evaluation(config: "Config") -> None:
             f"metric_for_best_model {args.metric_for_best_model} is not computed; with these eval_tasks there are "
             f"{', '.join(computed)}"
         )
+
+
+def _check_known(config: "Config") -> None:
+    data, run = config.data, config.run
+    asked = {"known": run.known, "known_names": run.known_names, "left_out_classes": data.left_out_classes}
+    for name, value in asked.items():
+        if value and (config.stage == "plain_pairs" or data.test_folds == []):
+            raise ConfigError(f"{name} is about R0 of the final table, and without test folds there is none")
+    if run.known_names and not run.known:
+        raise ConfigError("known_names are candidates for further sounds; name their folder or data set by --known")
+    if len(data.left_out_classes) == 1:
+        raise ConfigError("left_out_classes needs at least two: R0 asks which of them is heard")
 
 
 def check_resumed(given: Mapping[str, Any], folder: Path, argv: Sequence[str]) -> None:

@@ -1,13 +1,16 @@
 """The figures of a finished run: its base and its result on the same items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from torch import nn
 from transformers import ClapProcessor
 
+from teminal_hf.clips.table import ClipTable
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.evaluation.known import Evaluation, evaluation
 from teminal_hf.evaluation.plotting import bar_chart
 from teminal_hf.evaluation.report import compare_reports, comparison_table, to_json
 from teminal_hf.evaluation.verdict import verdict
@@ -21,9 +24,10 @@ FIGURES, PICTURE = "zste.json", "zste.png"
 
 
 def evaluators(
-    config: Config, data: TrainingData, processor: ClapProcessor
-) -> tuple[ZsteEvaluator | None, ZsteEvaluator | None]:
-    """ZSTE during training, on the validation clips, and at the end, on the test clips; None where there are none."""
+    config: Config, data: TrainingData, processor: ClapProcessor, further: Mapping[str, ClipTable] | None = None
+) -> tuple[ZsteEvaluator | None, Evaluation | None]:
+    """ZSTE during training, on the validation clips, and at the end, on the test clips, with what was known (R0),
+    of the recordings `further` as well; None where there are none."""
     run = config.run
     asked = (
         (data.validation_clips, run.eval_groups, run.eval_tasks),
@@ -42,7 +46,11 @@ def evaluators(
         )
         for clips, n_groups, tasks in asked
     ]
-    return made[0], made[1]
+    during, final = made
+    if final is None:
+        return during, None
+    with PartialState().local_main_process_first():  # the others read what it has decoded
+        return during, evaluation(final, further, run.known_names or None, config.data.left_out_classes)
 
 
 def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) -> Callable[..., Any] | None:
@@ -50,15 +58,15 @@ def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) 
     return None if evaluator is None else lambda model: evaluator(model, split_point).figures()
 
 
-def report(config: Config, base_name: str, evaluator: ZsteEvaluator, folder: Path) -> None:
-    """ZSTE of the base and of the model that was saved: printed with a verdict, `zste.json`, `zste.png`."""
+def report(config: Config, base_name: str, evaluator: Evaluation, folder: Path) -> None:
+    """R0 and ZSTE of the base and of the model that was saved: printed with a verdict, `zste.json`, `zste.png`."""
     models: list[nn.Module] = [load_clap(name)[0] for name in (base_name, str(folder))]
     # Both have one prefix: it is computed once.
     before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in models)
     rows = compare_reports(before, [after])
     outcome = verdict(rows, config.stage)
     write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows, "verdict": outcome})
-    stage, folds = config.stage.replace("_", " "), sorted(set(evaluator.clips.folds))
+    stage, folds = config.stage.replace("_", " "), sorted(set(evaluator.zste.clips.folds))
     bar_chart(rows, folder / PICTURE, f"ZSTE before and after {stage}, fold {', '.join(map(str, folds))}")
     print(f"\nZSTE, {base_name} before and after {stage} ({folder})\n")
     print(f"{comparison_table({'after': rows}).markdown()}\n\n{outcome}\n")

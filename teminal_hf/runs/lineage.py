@@ -14,7 +14,7 @@ from teminal_hf.hub.cards import is_local, public_name
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.models.stages import Trainable
 from teminal_hf.runs import run_folder
-from teminal_hf.runs.arguments import Config
+from teminal_hf.runs.arguments import Config, DataArguments
 from teminal_hf.runs.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ def starting_point(config: Config, folds: Folds | None = None) -> StartingPoint:
         found, missing = None, ""
         if stage == "stage_b" and run.start_from == "auto" and folds is not None:
             unseen = (*folds.get("validation", ()), *folds.get("test", ()))
-            found = run_folder.find_stage_a(config.output_dir, run.model, config.data.name, unseen)
+            found = run_folder.find_stage_a(
+                config.output_dir, run.model, config.data.name, unseen, config.data.left_out_classes
+            )
             missing = " (no finished stage A of this base, these clips and folds found)"
         if found is None:
             logger.info("%s starts from the base checkpoint %s%s", stage, run.model, missing)
@@ -61,7 +63,7 @@ def starting_point(config: Config, folds: Folds | None = None) -> StartingPoint:
             logger.info("%s starts from stage A's output %s", stage, found)
         checkpoint = run.model if found is None else str(found)
         start = StartingPoint(checkpoint, run.model, history_of(checkpoint))
-    _check_unseen(start.history, config.data.name, folds or {})
+    _check_unseen(start.history, config.data, folds or {})
     return start
 
 
@@ -95,13 +97,21 @@ def _described(name: str) -> str:
     return f"{public_name(name)} (a local folder)" if is_local(name) else name
 
 
-def _check_unseen(history: Sequence[Mapping[str, Any]], source: str, folds: Folds) -> None:
+def _check_unseen(history: Sequence[Mapping[str, Any]], data: DataArguments, folds: Folds) -> None:
     """Raise a ValueError if earlier stages trained on what this run is to be judged on."""
-    trained = {fold for facts in history if facts["source"] == source for fold in facts["folds"].get("train", ())}
+    of_source = [facts for facts in history if facts["source"] == data.name]
+    trained = {fold for facts in of_source for fold in facts["folds"].get("train", ())}
     judged = sorted(trained & {*folds.get("validation", ()), *folds.get("test", ())})
     if judged:
         raise ConfigError(
             f"the start was trained on fold(s) {judged}, which this run is to be judged on; choose others"
+        )
+    left_out = set(data.left_out_classes)
+    heard = sorted({name for facts in of_source for name in left_out - run_folder.left_out(facts)})
+    if heard:
+        raise ConfigError(
+            f"the start was trained on {', '.join(heard)}, which left_out_classes keeps out of this run; train what it "
+            "starts from with the same left_out_classes, or start from the base (--start_from base)"
         )
 
 

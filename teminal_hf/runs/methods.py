@@ -137,7 +137,7 @@ def _check_comparable(runs: Sequence[Finished]) -> None:
         if questions(run.before) != questions(first.before):
             raise DataError(
                 f"{names} were judged on different items; compare runs of the same test folds, report_groups, "
-                "report_tasks and report_seed"
+                "report_tasks, report_seed, known and left_out_classes"
             )
         if run.before["items"] != first.before["items"]:
             raise DataError(

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from teminal_hf.errors import NotFoundError
+from teminal_hf.evaluation.legend import KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL, meaning_of, single_sounds
 from teminal_hf.evaluation.report import ROWS, comparison_table
 from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.hub.cards import CARD, CITATION, DATASET, PAPER, public_name, render_card
@@ -66,7 +67,7 @@ def model_card(folder: Path, repo_id: str) -> str:
         stages=stages,
         table=comparison_table({"after": table}).markdown() if table else "",
         verdict=verdict(table, record["stage"]) if table else "",
-        retention={task: table[task] for task in ("1", "1_tiled") if task in table},
+        retention={row: (table[row], meaning_of(row)) for row in single_sounds(table)},
         seconds=extractor["max_length_s"],
         sampling_rate=extractor["sampling_rate"],
         licence=licence,
@@ -118,14 +119,17 @@ def _licence(stages: Sequence[Mapping[str, Any]], base: str) -> str:
 
 def _eval_results(table: Mapping[str, Any], record: Mapping[str, Any]) -> list[EvalResult] | None:
     folds = ", ".join(map(str, record.get("folds", {}).get("test", ())))
+    data = DATASET if record["licence"] == "cc-by-nc-3.0" else public_name(record["source"])
+    further = {row: row.removeprefix(f"{KNOWN} ") for row in table if row.startswith(f"{KNOWN} ")}
+    further = {row: name for row, name in further.items() if row not in (LEFT_OUT, LEFT_OUT_OF_ALL)}
     results = [
         EvalResult(
             task_type="zero-shot-audio-classification",
             task_name="ZSTE, zero-shot temporal evaluation",
-            dataset_type=DATASET if record["licence"] == "cc-by-nc-3.0" else public_name(record["source"]),
-            dataset_name=f"ZSTE on fold {folds} of {record['source_name']}",
-            dataset_config="zste",
-            dataset_split="test",
+            dataset_type=further.get(task, data),
+            dataset_name=further.get(task, f"ZSTE on fold {folds} of {record['source_name']}"),
+            dataset_config=None if task in further else "zste",
+            dataset_split=None if task in further else "test",
             metric_type="accuracy" if row["chance"] is not None else task,
             metric_name=f"{task}, accuracy" if row["chance"] is not None else task,
             metric_value=round(row["post_accuracy"], 4),

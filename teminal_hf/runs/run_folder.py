@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -158,16 +158,26 @@ def has_weights(folder: Path) -> bool:
     return bool(trained) and (folder / "model.safetensors").is_file()
 
 
-def find_stage_a(output_dir: str | None, base: str, source: str, unseen_folds: Iterable[int]) -> Path | None:
+def find_stage_a(
+    output_dir: str | None, base: str, source: str, unseen_folds: Iterable[int], unseen_classes: Iterable[str] = ()
+) -> Path | None:
     """The stage A run that a stage B in `output_dir` goes on from: its sibling `stage_a`, or the newest numbered one.
-    It must be complete, of the same base and clips, and not have trained on `unseen_folds`. None if there is none."""
+    It must be complete, of the same base and clips, and not have trained on `unseen_folds` or `unseen_classes`. None if
+    there is none."""
     siblings = [] if output_dir is None else [Path(output_dir).parent / "stage_a"]
     numbered = sorted(ROOT.glob("stage_a-[0-9]*"), key=lambda folder: (len(folder.name), folder.name), reverse=True)
     for folder, record in _readable((*siblings, *numbered)):
         same = (record.get("base"), record.get("source")) == (base, source)
-        if same and has_weights(folder) and not set(record["folds"]["train"]) & set(unseen_folds):
+        if not (same and has_weights(folder)):
+            continue
+        if not set(record["folds"]["train"]) & set(unseen_folds) and left_out(record) >= set(unseen_classes):
             return folder
     return None
+
+
+def left_out(record: Mapping[str, Any]) -> set[str]:
+    """The classes that a run's record says were kept out of its training."""
+    return set(record.get("settings", {}).get("left_out_classes", ()))
 
 
 def newest_run() -> Path:

@@ -5,7 +5,8 @@
 METHOD: tuple[str, ...] = (
     *("text_column", "pairs_audio_column", "audio_column", "label_column", "fold_column"),
     *("group_column", "clips_per_class"),
-    *("n_groups", "connectives", "overlap_connectives", "leave_out", "augment", "gap", "crossfade", "views"),
+    *("n_groups", "connectives", "overlap_connectives", "leave_out", "left_out_classes", "augment", "gap", "crossfade"),
+    "views",
     *("audio_blocks", "text_layers", "text_pooler", "projections", "tuning", "lora_rank"),
     *("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta", "rehearsal"),
     *("pairs_weight", "retention", "reference_size", "mixture", "plain_share", "average", "audio_rate"),
@@ -26,7 +27,13 @@ SEEDS: tuple[str, ...] = ("seed", "data_seed", "groups_seed")
 # not thought of here must rather stand apart in a comparison than be averaged as two seeds of one method.
 NO_METHOD: tuple[str, ...] = (
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "use_cpu", "mini_batch_groups"),
-    *("report_groups", "report_tasks", "report_seed"),  # the items, which must be the same for other reasons
+    *(
+        "report_groups",
+        "report_tasks",
+        "report_seed",
+        "known",
+        "known_names",
+    ),  # the items, which must be the same for other reasons
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "per_device_eval_batch_size"),
     *("resume", "resume_from_checkpoint", "skip_memory_metrics", "full_determinism", "enable_jit_checkpoint"),

@@ -53,6 +53,7 @@ def group_data(
     with PartialState().local_main_process_first():  # the others read what it has decoded
         usable = chosen_clips.usable(extractor.sampling_rate)
     tables = {name: usable.in_folds(chosen) for name, chosen in folds.items()}
+    tables |= {name: _without(tables[name], data.left_out_classes) for name in tables if name != "test"}
     if config.validates and "validation" not in tables:
         raise ConfigError(
             f"eval_strategy needs validation folds, and there are none (folds: {dict(folds)}); set it to no"
@@ -96,6 +97,15 @@ def group_data(
         settings,
         None if data.pairs else licence_of_clips(clips.ids),
     )
+
+
+def _without(clips: ClipTable, classes: Sequence[str]) -> ClipTable:
+    kept = clips.select(i for i, label in enumerate(clips.labels) if label not in classes)
+    if len(kept.classes) < 2:
+        raise ConfigError(
+            f"left_out_classes leaves {len(kept.classes)} of {len(clips.classes)} classes; pairs need two"
+        )
+    return kept
 
 
 def caption_pair_data(config: Config, extractor: ClapFeatureExtractor) -> TrainingData:

@@ -34,9 +34,9 @@ def test_tables_in_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", "clap-mini", "--groups", "4", "--tasks", "1", "3O"]
     cli.main([*arguments, "--format", "csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["task"] for row in rows] == ["1", "1_tiled", "3O"]
-    assert rows[2]["chance (fraction)"] == "0.5" and rows[2]["n"] == "4"
-    accuracy = float(rows[2]["accuracy (fraction)"])
+    assert [row["task"] for row in rows] == ["R0", "1", "1_tiled", "3O"]
+    assert rows[3]["chance (fraction)"] == "0.5" and rows[3]["n"] == "4"
+    accuracy = float(rows[3]["accuracy (fraction)"])
     cli.main([*arguments, "--format", "latex"])
     said = capsys.readouterr().out
     assert rf"3O & 50.0 & 4 & {100 * accuracy:.1f} [" in said and r"1\_tiled & 4.2 & 4 & " in said
@@ -82,3 +82,20 @@ def test_an_evaluation_on_trained_folds_is_called_out(tmp_path: Path, caplog: py
         caplog.clear()
         cli.main(["evaluate", str(tmp_path), "--groups", "2", "--tasks", "3O", "--folds", fold])
         assert ("was trained on fold(s) [2]" in caplog.text) == warned
+
+
+def test_an_evaluation_asks_apart_what_training_left_out(
+    tmp_path: Path, esc50: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_clap(*load_clap("clap-mini"), tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"settings": {"left_out_classes": ["dog", "rain"]}}))
+    names = ["--known_names", "dog", "rain", "door wood knock", "cow"]
+    arguments = ["evaluate", str(tmp_path / "run"), "--clips_per_class", "2", "--groups", "3", "--tasks", "3O"]
+    cli.main([*arguments, "--test_folds", "4", "--known", str(esc50), *names])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| R0")]
+    assert [row[:3] for row in rows] == [
+        ["| R0", "4.2", "3"],
+        ["| R0 ESC-50", "25.0", "30"],
+        ["| R0 left out", "50.0", "4"],
+        ["| R0 left out of all", "4.2", "4"],
+    ]

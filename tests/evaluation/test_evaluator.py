@@ -14,6 +14,7 @@ import torch
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.errors import BadClipError, ConfigError, DataError, NotFoundError
+from teminal_hf.evaluation.embedder import Embedder
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.ranking import rank
 from teminal_hf.evaluation.zste import score
@@ -67,7 +68,7 @@ def test_two_evaluations_are_equal_and_the_cached_prefix_changes_nothing(
     first, second = evaluator(mini[0]), evaluator(mini[0])
     assert first == second
     assert evaluator(mini[0], SplitPoint(2, 1)).items == first.items
-    monkeypatch.setattr(ZsteEvaluator, "sounds", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(Embedder, "sounds", lambda *_: pytest.fail("rendered again"))
     assert evaluator(mini[0], SplitPoint(2, 1)).items == first.items
     other = copy.deepcopy(mini[0])
     with torch.no_grad():
@@ -77,7 +78,10 @@ def test_two_evaluations_are_equal_and_the_cached_prefix_changes_nothing(
 
 def test_padded_and_tiled_clips_are_different_recordings(mini, evaluator) -> None:
     item = evaluator.items[0]
-    padded, tiled = (evaluator._renderer.clip(item.clip_a, tiled=tiled) for tiled in (False, True))
+    padded, tiled = (
+        Renderer(evaluator.clips, RenderSettings(16_000, 10.0)).clip(item.clip_a, tiled=tiled)
+        for tiled in (False, True)
+    )
     n = len(evaluator.clips.waveform(item.clip_a, 16_000, trim=False))
     assert len(padded) == len(tiled) == 160_000
     np.testing.assert_array_equal(padded[:n], tiled[:n])

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from teminal_hf.evaluation.legend import ROWS, legend
+from teminal_hf.evaluation.legend import KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL, ROWS, legend
 from teminal_hf.evaluation.tables import FORMATS, Figure, Table
 from teminal_hf.evaluation.zste import ORDER_TASKS, TASKS, TEMPORAL_TASKS
 
@@ -67,7 +67,7 @@ def test_every_format_has_every_row(format: str) -> None:
 
 
 def test_every_row_that_there_can_be_is_explained() -> None:
-    assert set(ROWS) == {*TASKS, "1_tiled", "temporal_average", "order_average"}
+    assert set(ROWS) == {KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL, *TASKS, "1_tiled", "temporal_average", "order_average"}
     assert all(task in ROWS["temporal_average"] for task in TEMPORAL_TASKS)
     assert all(task in ROWS["order_average"] for task in ORDER_TASKS)
 

@@ -61,7 +61,7 @@ def test_why_it_was_not_learned() -> None:
 
 
 def test_what_was_not_measured_is_said() -> None:
-    nothing = "Verdict: order was not measured (task 3O). Single sounds were not measured (task 1)."
+    nothing = "Verdict: order was not measured (task 3O). Single sounds were not measured (R0, task 1)."
     assert verdict({}) == nothing
     assert verdict({"3A": row(0.3, 0.7, 0.05)}) == nothing
     assert verdict({"3A": row(0.3, 0.3, 0.05)}) == f"{nothing} No difference shown (interval holds 0): 3A."

@@ -62,6 +62,7 @@ def write_run(folder: Path, *, base: str, source: str, licence: str | None, tabl
     if table:
         rows = {"1": row(0.637, 0.552, 0.02), "3O": row(0.452, 0.794, 0.5), "order_average": row(-0.064, 0.26, None)}
         rows["1_tiled"] = row(0.642, 0.61, 0.02)
+        rows = {"R0": row(0.636, 0.61, 0.02), "R0 foreign": row(0.442, 0.43, 0.1, n=185)} | rows
         (folder / "zste.json").write_text(json.dumps({"comparison": rows}))
     return folder
 
@@ -113,11 +114,14 @@ def test_the_model_index_is_read_back(tmp_path: Path) -> None:
     name, results = model_index_to_eval_results(card.data.to_dict()["model-index"])
     assert name == "clap-order"
     assert {result.metric_name: result.metric_value for result in results} == {
+        "R0, accuracy": 0.61,
+        "R0 foreign, accuracy": 0.43,
         "1, accuracy": 0.552,
         "3O, accuracy": 0.794,
         "order_average": 0.26,
         "1_tiled, accuracy": 0.61,
     }
+    assert {result.metric_name: result.dataset_name for result in results}["R0 foreign, accuracy"] == "foreign"
 
 
 def test_the_cards_code_runs_and_both_ways_rank_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

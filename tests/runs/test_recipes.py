@@ -60,7 +60,7 @@ def test_both_stages_run_and_stage_b_goes_on_from_stage_a(stages) -> None:
     record = json.loads((b / "run.json").read_text())
     assert record["started_from"] == str(Path("runs/stage_a-001"))
     table = json.loads((b / "zste.json").read_text())
-    assert set(table["comparison"]) == {"1", "3A", "3O", "1_tiled"}
+    assert set(table["comparison"]) == {"R0", "1", "3A", "3O", "1_tiled"}
     assert table["comparison"]["3O"]["chance"] == 0.5
     assert "| 3O | 50.0 | 6 |" in said["stage_b"]
 
