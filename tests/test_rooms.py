@@ -8,7 +8,7 @@ import pytest
 from support.paths import ROOT
 
 ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation", "runs"]
-ROOMS += ["integrations", "tools", "commands"]
+ROOMS += ["experiments", "integrations", "tools", "commands"]
 FILES = sorted((ROOT / "teminal_hf").glob("*/*.py"))
 
 

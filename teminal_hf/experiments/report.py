@@ -1,0 +1,181 @@
+"""The report of experiments, from what is kept of their runs alone: README.md, summary.json and a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from teminal_hf.errors import DataError, NotFoundError
+from teminal_hf.evaluation.legend import ROWS, legend
+from teminal_hf.evaluation.report import compare_reports
+from teminal_hf.evaluation.tables import Figure
+from teminal_hf.experiments.forest import forest
+from teminal_hf.experiments.results import read_results
+from teminal_hf.runs.settings import SEEDS
+from teminal_hf.runs.yaml_file import read_mapping
+from teminal_hf.storage.atomic import write_json, written_whole
+
+RESULTS, CLAIMS, PAGE, SUMMARY, PICTURE = "results", "claims.yaml", "README.md", "summary.json", "forest.svg"
+_RETENTION = "R0"  # rows of what was known before begin so
+_TASKS = ("1", _RETENTION, "2A", "2C", "3O", "G", "5B", "temporal_average")
+_NOT_MEASURED = "not measured"
+_ROUNDING = 0.02  # share of the answers
+_KEPT = ("chance", "n", "base_accuracy", "post_accuracy", "post_seeds", "difference", "ci95", "p_value")
+
+
+def write_report(folder: Path) -> None:
+    """Make `README.md`, `summary.json` and `forest.svg` in `folder` from its `results/` and `claims.yaml`.
+
+    Raises:
+        NotFoundError: nothing is kept there yet.
+        DataError: the results are not of one base and one set of items.
+    """
+    results = read_results(folder / RESULTS)
+    if not results:
+        raise NotFoundError(f"no results in {folder / RESULTS} yet: run a suite first, recipes/experiments.py SUITE")
+    summary = summarise(results)
+    claims = read_mapping(folder / CLAIMS).get("claims", []) if (folder / CLAIMS).is_file() else []
+    texts = {PAGE: _page(summary, claims), PICTURE: forest(summary["variants"], _shown(summary))}
+    write_json(folder / SUMMARY, summary)
+    for name, text in texts.items():
+        with written_whole(folder / name) as draft:
+            draft.write_text(text, encoding="utf-8")
+
+
+def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The variants, seeds averaged, each against the base on the same items; numbers rounded, so that they are the same
+    whatever library adds them up."""
+    _check_one_base(results)
+    variants: dict[str, Any] = {}
+    for name in dict.fromkeys(result["name"] for result in results):
+        runs = [result for result in results if result["name"] == name]
+        _check_one_method(runs)
+        rows = compare_reports(runs[0]["before"], [run["after"] for run in runs])
+        first = runs[0]
+        variants[name] = {
+            **{key: first[key] for key in ("suite", "about", "stage", "differences")},
+            "after": [stage["stage"] for stage in first["history"]],
+            "seeds": [run["seed"] for run in runs],
+            "share": _rounded(first["share"]),
+            "minutes": _rounded(sum(run["minutes"] for run in runs) / len(runs)),
+            "tasks": {task: {key: _rounded(row[key]) for key in _KEPT} for task, row in rows.items()},
+        }
+    base = {t: row["base_accuracy"] for variant in variants.values() for t, row in variant["tasks"].items()}
+    facts = {key: results[0][key] for key in ("base", "source", "test_folds")}
+    return {**facts, "base_accuracy": base, "variants": variants}
+
+
+def _check_one_base(results: Sequence[Mapping[str, Any]]) -> None:
+    """Of one base the answers to one item may differ with the place where the model is split, by rounding alone."""
+    known: dict[str, tuple[Any, str]] = {}
+    for result in results:
+        name = f"{result['name']}, seed {result['seed']}"
+        for task, row in result["before"]["items"].items():
+            of_first, first = known.setdefault(task, (row, name))
+            if result["base"] != results[0]["base"] or row["clips"] != of_first["clips"]:
+                raise DataError(
+                    f"{first} and {name} have different bases, or were judged on different items (task {task}); "
+                    "a report is of one base and one set of items: remove the results that are not"
+                )
+            changed = sum(ours != theirs for ours, theirs in zip(row["right"], of_first["right"], strict=True))
+            if changed > _ROUNDING * len(row["right"]):
+                raise DataError(
+                    f"the base of {first} and {name} answered {changed} items of task {task} differently, so it is not "
+                    "the same checkpoint, or the recordings were made otherwise; remove the results that are not of it"
+                )
+
+
+def _check_one_method(runs: Sequence[Mapping[str, Any]]) -> None:
+    first, *others = ({key: run[key] for key in ("suite", "stage", "differences")} | _method(run) for run in runs)
+    if any(other != first for other in others):
+        raise DataError(
+            f"the seeds of {runs[0]['name']} had different settings; remove the results that are out of date"
+        )
+
+
+def _method(run: Mapping[str, Any]) -> dict[str, Any]:
+    stages = [*run["history"], {"stage": run["stage"], "settings": run["settings"]}]
+    left_out = (*SEEDS, "start_from")
+    return {
+        f"{i} {stage['stage']}": {key: value for key, value in stage["settings"].items() if key not in left_out}
+        for i, stage in enumerate(stages)
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 6) + 0.0 if isinstance(value, float) else value
+
+
+def _shown(summary: Mapping[str, Any]) -> list[str]:
+    """The tasks of the table that there are."""
+    found = summary["base_accuracy"]
+    return [
+        task
+        for name in _TASKS
+        for task in (sorted(t for t in found if t.startswith(name)) if name == _RETENTION else [name])
+        if task in found
+    ]
+
+
+def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> str:
+    tasks, variants, folds = _shown(summary), summary["variants"], ", ".join(map(str, summary["test_folds"]))
+    lines = [
+        "# Experiments",
+        "",
+        f"{summary['base']} before and after post-training, on fold {folds} of {summary['source']}. Written by",
+        "`recipes/experiments.py --report` from `results/` and `claims.yaml` alone; all figures are in",
+        f"[{SUMMARY}]({SUMMARY}).",
+        "",
+    ]
+    if claims:
+        lines += ["## Against the paper", "", *_head("paper's claim", "theirs", "ours", "why they differ")]
+        lines += [_row([c["claim"], c["theirs"], _ours(c.get("ours"), variants), c.get("why", "")]) for c in claims]
+        lines.append("")
+    lines += ["## Variants", "", *_head("variant", "seeds", *tasks, "trained", "minutes", right=True)]
+    lines.append(_row(["base", "", *(str(Figure(summary["base_accuracy"][task])) for task in tasks), "", ""]))
+    for name, variant in variants.items():
+        cells = [_cell(variant["tasks"].get(task)) for task in tasks]
+        seeds, share = ", ".join(map(str, variant["seeds"])), f"{Figure(variant['share'])} %"
+        lines.append(_row([name, seeds, *cells, share, f"{variant['minutes']:.0f}"]))
+    lines += [
+        "",
+        "In a cell the mean over seeds, then the difference from the base and its interval. *Trained* is the share of",
+    ]
+    lines += ["parameters, *minutes* the training's, stages before it and the frozen prefix included.", ""]
+    lines += [*legend([task for task in tasks if task in ROWS], differences=True), "", f"![differences]({PICTURE})", ""]
+    lines += ["## What they are", ""]
+    for name, variant in variants.items():
+        differs = ", ".join(f"`{key}: {value}`" for key, value in variant["differences"].items())
+        stages = " after ".join([variant["stage"], *reversed(variant["after"])])
+        lines.append(f"- **{name}** ({variant['suite']}, {stages}): {variant['about']}{differs and f'; {differs}'}")
+    return "\n".join(lines) + "\n"
+
+
+def _ours(asked: Mapping[str, Any] | None, variants: Mapping[str, Any]) -> str:
+    """What a claim's `ours`, {variant: NAME, tasks: [TASK or share, ...]}, comes to."""
+    if asked is None or asked["variant"] not in variants:
+        return _NOT_MEASURED
+    variant = variants[asked["variant"]]
+    found = []
+    for task in map(str, asked["tasks"]):
+        row = variant["tasks"].get(task)
+        if task == "share":
+            found.append(f"{Figure(variant['share'])} %")
+        elif row is not None:
+            found.append(f"{task}: {Figure(row['base_accuracy'])} -> {_cell(row)}")
+    return "; ".join(found) or _NOT_MEASURED
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return f"{Figure(row['post_accuracy'])} ({Figure(row['difference'], row['ci95'], signed=True)})"
+
+
+def _head(*names: str, right: bool = False) -> list[str]:
+    return [_row(names), _row(["---", *["---:" if right else "---"] * (len(names) - 1)])]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
