@@ -118,6 +118,8 @@ def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio
         need_columns({audio_column: "--audio_column"}, dataset.column_names, source, {audio_column: "--audio_column"})
         audio, n = AudioColumn(dataset, audio_column, rows.base), len(dataset)
         table = _table([f"{i:06d}" for i in range(n)], [""] * n, [1] * n, audio.origins, audio.read)
+    if not len(table):
+        raise DataError(f"{source} holds no recording; name another data set by --reference")
     table = table.decoded(sampling_rate)
     return table.select(screen(len(table), lambda i: table.content(table.ids[i])))
 

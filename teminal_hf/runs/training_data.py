@@ -37,6 +37,7 @@ class TrainingData:
     train: Any
     validation: Any = None
     train_clips: ClipTable | None = None
+    reference_clips: ClipTable | None = None  # of another source than the training's
     validation_clips: ClipTable | None = None
     test_clips: ClipTable | None = None
     folds: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -91,12 +92,21 @@ def group_data(
         rows["train"],
         rows.get("validation"),
         tables["train"],
+        _reference_clips(config, extractor),
         tables["validation"] if config.validates else None,
         tables.get("test"),
         folds,
         settings,
         None if data.pairs else licence_of_clips(clips.ids),
     )
+
+
+def _reference_clips(config: Config, extractor: ClapFeatureExtractor) -> ClipTable | None:
+    source = config.data.reference
+    if source is None or not (config.training.retention or config.training.mixture):
+        return None
+    with PartialState().local_main_process_first():  # the others read what it has decoded
+        return unlabelled_clips(source, extractor.sampling_rate)
 
 
 def _without(clips: ClipTable, classes: Sequence[str]) -> ClipTable:
@@ -171,15 +181,12 @@ def reference_of(
     config: Config, base: str, model: nn.Module, processor: ClapProcessor, data: TrainingData
 ) -> Reference | None:
     """The reference set of a training and what `base` says of it, to be filled; None where nothing asks for it."""
-    args, options = config.training, config.data
+    args = config.training
     if not (args.retention or args.mixture):
         return None
     assert data.train_clips is not None
     settings = RenderSettings.of_extractor(processor.feature_extractor)
-    clips = data.train_clips
-    if options.reference is not None:
-        with PartialState().local_main_process_first():  # the others read what it has decoded
-            clips = unlabelled_clips(options.reference, settings.sampling_rate)
+    around = data.train_clips if data.reference_clips is None else data.reference_clips
     start, _ = load_clap(base)
     for each in (start, model):
         nn.Module.to(each, args.device)
@@ -189,7 +196,7 @@ def reference_of(
         config.run.policy().split_point,
         processor,
         ReferenceRecordings.alone(data.train_clips, settings),
-        ReferenceRecordings.around(clips, settings, options.reference_size),
+        ReferenceRecordings.around(around, settings, config.data.reference_size),
         [spoken(label) for label in data.train_clips.classes],
         seed=args.seed,
         dtype=config.run.cache_dtype,
