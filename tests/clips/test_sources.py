@@ -16,7 +16,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict
 from support.clips import ESC50_CLASSES, tone
 from teminal_hf.audio.waveform import rms
 from teminal_hf.clips.audio_column import read_audio_value
-from teminal_hf.clips.sources import esc50_folder, from_dataset, load_clips, sound_bank
+from teminal_hf.clips.sources import esc50_folder, from_dataset, load_clips, sound_bank, unlabelled_clips
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.errors import BadClipError
 
