@@ -9,7 +9,7 @@ METHOD: tuple[str, ...] = (
     "views",
     *("audio_blocks", "text_layers", "text_pooler", "projections", "tuning", "lora_rank"),
     *("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta", "rehearsal"),
-    *("pairs_weight", "retention", "reference_size", "mixture", "plain_share", "average", "audio_rate"),
+    *("pairs_weight", "retention", "reference", "reference_size", "mixture", "plain_share", "average", "audio_rate"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("dataloader_drop_last", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
     *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
@@ -27,13 +27,8 @@ SEEDS: tuple[str, ...] = ("seed", "data_seed", "groups_seed")
 # not thought of here must rather stand apart in a comparison than be averaged as two seeds of one method.
 NO_METHOD: tuple[str, ...] = (
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "use_cpu", "mini_batch_groups"),
-    *(
-        "report_groups",
-        "report_tasks",
-        "report_seed",
-        "known",
-        "known_names",
-    ),  # the items, which must be the same for other reasons
+    # The items, which must be the same for other reasons.
+    *("report_groups", "report_tasks", "report_seed", "known", "known_names"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "per_device_eval_batch_size"),
     *("resume", "resume_from_checkpoint", "skip_memory_metrics", "full_determinism", "enable_jit_checkpoint"),
