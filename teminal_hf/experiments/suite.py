@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from teminal_hf.errors import ConfigError, NotFoundError, TakenError
 from teminal_hf.runs.arguments import parse
 from teminal_hf.runs.checks import check
 from teminal_hf.runs.run_folder import read_record
-from teminal_hf.runs.yaml_file import read_mapping
+from teminal_hf.runs.yaml_file import as_yaml, read_mapping
 from teminal_hf.storage.atomic import written_whole
 
 _SUITE = {"base", "seeds", "settings", "variants"}
@@ -66,7 +64,7 @@ class Job:
             ConfigError: the recipe does not take these settings.
             TakenError: the folder holds a run of other settings.
         """
-        text = yaml.safe_dump(dict(self.settings), sort_keys=True)
+        text = as_yaml(self.settings)
         before = self.config.read_text(encoding="utf-8") if self.config.is_file() else text
         if text != before and read_record(self.folder):
             raise TakenError(
@@ -76,7 +74,8 @@ class Job:
         self.config.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(self.config) as draft:
             draft.write_text(text, encoding="utf-8")
-        check(parse(self.variant.recipe, [str(self.config)], self.config))
+        for part in parse(self.variant.recipe, [str(self.config)], self.config).parts:
+            check(part)
 
 
 def read_suite(path: Path) -> list[Variant]:
