@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.random import Generator
 
-from teminal_hf.audio import augmentation, waveform
+from teminal_hf.audio import augmentation, resampling, waveform
 from teminal_hf.audio.augmentation import change_speed, equalise
+from teminal_hf.audio.resampling import resampler
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data import rendering
@@ -64,8 +65,8 @@ class ReferenceRecordings(Sequence[Waveform]):
     def recordings_id(self) -> str:
         """Hash of all that the recordings depend on."""
         content = [self.clips.content(clip) for clip in self.clips.ids]
-        code = code_id(waveform, augmentation, rendering, sys.modules[__name__])
-        return digest(content, self.rows, self.seed, asdict(self.settings), code)
+        code = code_id(waveform, augmentation, resampling, rendering, sys.modules[__name__])
+        return digest(content, self.rows, self.seed, asdict(self.settings), code, resampler())
 
     def _changed(self, rng: Generator) -> Waveform:
         samples = self.settings.samples

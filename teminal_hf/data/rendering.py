@@ -9,8 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.audio import augmentation, waveform
+from teminal_hf.audio import augmentation, resampling, waveform
 from teminal_hf.audio.augmentation import varied
+from teminal_hf.audio.resampling import resampler
 from teminal_hf.audio.waveform import (
     MIN_SECONDS,
     Waveform,
@@ -154,7 +155,12 @@ class Renderer:
         groups = list(groups)
         content = {clip: self.clips.content(clip) for group in groups for clip in group[:2]}
         return digest(
-            groups, content, asdict(self.settings), names, code_id(waveform, augmentation, sys.modules[__name__])
+            groups,
+            content,
+            asdict(self.settings),
+            names,
+            code_id(waveform, augmentation, resampling, sys.modules[__name__]),
+            resampler(),
         )
 
     def _event(self, clip_id: str, level: float, position: float, vary: Generator | None) -> Waveform:

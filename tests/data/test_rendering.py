@@ -121,9 +121,10 @@ def test_views_share_length_place_and_level(how: dict[str, float]) -> None:
         np.testing.assert_allclose(20 * np.log10(sounding), -20, atol=0.01)
 
 
-def test_real_sounds_share_level_exactly_and_a_probe_of_durations_is_at_chance(clips: ClipTable) -> None:
+@pytest.mark.parametrize("augment", [False, True])
+def test_real_sounds_share_level_exactly_and_a_probe_of_durations_is_at_chance(augment: bool, clips: ClipTable) -> None:
     """The control: onset, offset, sounding duration and RMS, told apart by the best threshold of a training half."""
-    renderer = Renderer(clips, RenderSettings(RATE))
+    renderer = Renderer(clips, RenderSettings(RATE, augment=augment))
     features: dict[str, list[list[float]]] = {view: [] for view in ("forward", "reversed", "overlay")}
     for row in plan("stage_b", clips, 120, 0):
         waves = renderer.views(row["clip_a"], row["clip_b"], row["seed"], row["group_id"])
@@ -139,6 +140,39 @@ def test_real_sounds_share_level_exactly_and_a_probe_of_durations_is_at_chance(c
         for feature in range(3):
             right = probe(table[one][:, feature], table[other][:, feature])
             assert binomtest(right, 120, 0.5).pvalue > 0.01, (one, other, feature, right)
+
+
+def test_views_of_varied_clips_share_length_place_and_level() -> None:
+    """As of clean ones; all views hold the same two varied clips, each wholly in its part of the sequence."""
+    for index in range(10):
+        waves = render(tones(7.0, 7.0), index=index, augment=True)
+        starts, stops = zip(*(span(wave) for wave in waves.values()), strict=True)
+        assert max(starts) - min(starts) <= 16 and max(stops) - min(stops) <= 16
+        levels = [audio.rms(wave) for wave in waves.values()]
+        np.testing.assert_allclose(levels, levels[0], rtol=1e-5)
+        # The same samples in another order, their fades included.
+        forward, backward = (np.sort(waves[name]) for name in ("forward", "reversed"))
+        np.testing.assert_allclose(forward, backward, atol=1e-6)
+
+
+def test_varied_clips_are_fixed_by_seed_and_index_and_differ_from_group_to_group() -> None:
+    clips = tones(7.0, 7.0)
+    every, lengths = [render(clips, index=index, augment=True) for index in range(40)], []
+    for index, views in enumerate(every):
+        alone = render(clips, index=index, augment=True, names=["overlay"])
+        np.testing.assert_array_equal(alone["overlay"], views["overlay"])
+        start, stop = span(views["forward"])
+        lengths.append((stop - start) / RATE)
+    assert 3.5 < min(lengths) < 6 and 9 < max(lengths) <= 10  # two slots of 5 s, or 35 % of them and more
+    clean = [render(clips, index=index)["forward"] for index in range(10)]
+    assert sum(np.array_equal(one, views["forward"]) for one, views in zip(clean, every[:10], strict=True)) < 5
+
+
+def test_clips_may_be_too_short_for_any_part_of_a_slot() -> None:
+    short = tones(0.06, 0.06)
+    for index in range(20):
+        waves = render(short, index=index, window=0.3, augment=True)
+        assert all(np.isfinite(wave).all() and np.abs(wave).max() > 0.01 for wave in waves.values())
 
 
 def probe(one: np.ndarray, other: np.ndarray) -> int:

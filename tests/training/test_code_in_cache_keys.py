@@ -33,7 +33,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cached_groups(clips: ClipTable) -> Callable[[], Any]:
-    settings = RenderSettings(RATE, 1.0)
+    settings = RenderSettings(RATE, 1.0, augment=True)
     groups = GroupDataset(list(plan("stage_b", clips, 3, 0)), Renderer(clips.usable(RATE), settings), VIEWS)
     model, _ = apply_stage(tiny_clap(), StagePolicy())
     collator = GroupCollator(tiny_processor(), VIEWS)
