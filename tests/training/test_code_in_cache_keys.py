@@ -13,6 +13,7 @@ import teminal_hf
 from support.tiny import RATE, tiny_clap, tiny_processor
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.groups import GroupDataset, plan
+from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
@@ -20,6 +21,7 @@ from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.storage import cache
 from teminal_hf.training.cached_groups import CachedGroups
 from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.retention import Reference
 
 PACKAGE = Path(teminal_hf.__file__).parent
 VIEWS = [*STAGE_B_VIEWS, "single"]
@@ -45,6 +47,13 @@ def cached_evaluation(clips: ClipTable) -> Callable[[], Any]:
     return lambda: evaluator(tiny_clap(), StagePolicy().split_point)
 
 
+def cached_reference(clips: ClipTable) -> Callable[[], Any]:
+    usable, settings = clips.usable(RATE), RenderSettings(RATE, 1.0)
+    sets = (ReferenceRecordings.alone(usable, settings), ReferenceRecordings.around(usable, settings, 12))
+    model, _ = apply_stage(tiny_clap(), StagePolicy())
+    return Reference(tiny_clap(), model, StagePolicy().split_point, tiny_processor(), *sets, ["rain"]).fill
+
+
 def modules_that_run(work: Callable[[], Any]) -> set[str]:
     """Files of the package, relative to it, of which a function was entered."""
     entered = set()
@@ -65,6 +74,7 @@ def modules_that_run(work: Callable[[], Any]) -> set[str]:
     "entry, entry_point",
     [
         (cached_groups, {"training/cached_groups.py"}),
+        (cached_reference, {"training/retention.py"}),
         (
             cached_evaluation,
             {"evaluation/embedder.py", "evaluation/evaluator.py", "evaluation/zste.py", "models/embed.py"},
