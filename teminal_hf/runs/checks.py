@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
 from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite
-from teminal_hf.data.captions import phrasings
+from teminal_hf.data.captions import CONNECTIVES, phrasings
 from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError, DataError
@@ -142,6 +142,8 @@ def _check_views(config: "Config") -> None:
         raise ConfigError("retention and mixture are about clips, and plain pairs have none: set them to 0")
     if args.plain_share and stage != "stage_b":
         raise ConfigError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
+    if args.plain_share and CONNECTIVES["before"].family in data.leave_out:
+        raise ConfigError('plain_share says "X before Y", which leave_out leaves out: set plain_share to 0')
 
 
 def _check_evaluation(config: "Config") -> None:

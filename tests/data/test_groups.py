@@ -75,6 +75,31 @@ def test_connectives_are_those_asked_for(clips: ClipTable) -> None:
         next(plan("stage_b", clips, 20, 0, ["before", "then"]))
 
 
+def test_every_phrasing_is_drawn_and_families_are_left_out(clips: ClipTable) -> None:
+    def said(*leave_out: str) -> dict[str, set[str]]:
+        """What captions are once the classes are taken out of them."""
+        words: dict[str, set[str]] = {"forward": set(), "overlay": set()}
+        rows = plan("stage_b", clips, 600, 0, ["all"], overlap_connectives=["all"], leave_out=leave_out)
+        for row in rows:
+            for view, found in words.items():
+                text = row[f"{view}_caption"]
+                for name, label in (("X", row["label_a"]), ("Y", row["label_b"])):
+                    text = text.replace(label.replace("_", " "), name)
+                found.add(text)
+        return words
+
+    every, some = said(), said("before", "background")
+    assert len(every["forward"]) == 32 and len(every["overlay"]) == 2 * 9  # X while Y, and Y while X
+    assert every["forward"] - some["forward"] == {
+        "X before Y",
+        "X comes before Y",
+        "X prior to Y",
+        "X ahead of Y",
+        "X precedes Y",
+    }
+    assert len(every["overlay"] - some["overlay"]) == 2 * 2
+
+
 def test_plan_needs_two_classes() -> None:
     with pytest.raises(ValueError, match=r"pairs need two classes; these folds hold \['x'\]"):
         next(plan("stage_b", table({"c": np.zeros(1), "d": np.zeros(1)}, "xx"), 1, 0))

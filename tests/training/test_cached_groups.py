@@ -299,9 +299,10 @@ def test_groups_of_other_sound_have_another_id() -> None:
         recordings_id(manifest=[row | {"seed": 1} for row in rows]),
         recordings_id(views=("reversed",)),
         recordings_id(gap=0.5),
+        recordings_id(augment=True),
         recordings_id(sound_bank(3).in_folds([1]).usable(16_000), [*plan("stage_b", clips, 5, seed=0)]),
     ]
-    assert len({same, *others}) == 7
+    assert len({same, *others}) == 8
 
 
 def test_a_full_disk_is_told_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
