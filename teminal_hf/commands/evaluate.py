@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--known", nargs="+", action="extend", default=[], help="further folders or data sets of sounds, for R0"
     )
     parser.add_argument("--known_names", nargs="+", help="R0's candidate names for these (default: their own classes)")
+    parser.add_argument(
+        "--wordings", action="store_true", help="order and overlap in every phrasing there is, in place of the tasks"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
     parser.add_argument("--json", type=Path, help="write results and every item's score here")
@@ -33,11 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
+    from teminal_hf.data.zste_items import plan_wordings
     from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
     from teminal_hf.evaluation.known import evaluation, further_clips
     from teminal_hf.evaluation.report import compare_reports, comparison_table, results_table, to_json
+    from teminal_hf.evaluation.wordings import wordings_table
     from teminal_hf.models.checkpoint import load_clap
+    from teminal_hf.runs.lineage import trained_connectives
     from teminal_hf.runs.run_folder import left_out, read_record
     from teminal_hf.storage.atomic import check_writable, write_json
 
@@ -48,6 +54,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     source = clip_source(arguments)
     if arguments.known_names and not arguments.known:
         raise ConfigError("--known_names are candidates for further sounds; name their folder or data set by --known")
+    if arguments.wordings and arguments.known:
+        raise ConfigError("--wordings asks about order alone; leave out --known")
     clips = source.load()
     folds = arguments.folds or split_folds(clips)["test"]
     clips = clips.in_folds(folds)
@@ -58,7 +66,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     kept_out = sorted(left_out(record))  # of the training; R0 asks these apart
     further = further_clips(arguments.known, source, arguments.known_names)
     names = [arguments.model] if arguments.base is None else [arguments.base, arguments.model]
-    reports = []
+    asked, reports = {}, []
     for name in names:
         model, processor = load_clap(name)
         usable = clips.usable(processor.feature_extractor.sampling_rate)
@@ -69,10 +77,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             tasks=arguments.tasks,
             prompt=arguments.prompt,
+            items=plan_wordings(usable, n_groups=arguments.groups, seed=arguments.seed) if arguments.wordings else None,
         )
+        if arguments.wordings:
+            asked[name] = evaluator(model)
+            reports.append(to_json(asked[name]))
+            continue
         apart = [label for label in kept_out if label in usable.classes]
         reports.append(to_json(evaluation(evaluator, further, arguments.known_names, apart)(model)))
-    if arguments.base is None:
+    if arguments.wordings:
+        table = wordings_table(asked, trained_connectives(record))
+    elif arguments.base is None:
         table = results_table(reports[0]["results"])
     else:
         table = comparison_table({arguments.model: compare_reports(reports[0], reports[1:])}, before=arguments.base)

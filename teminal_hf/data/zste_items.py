@@ -5,7 +5,7 @@ Items are fixed by (clips, seed) and meant for folds that were never trained on.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,6 +93,24 @@ def plan_zste(
             candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
             views = _AUDIO.get(task, ("forward",))
             items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
+    return items
+
+
+def plan_wordings(clips: ClipTable, *, n_groups: int | None = None, seed: int = 0) -> list[Item]:
+    """The groups of `plan_zste`, each asked in every phrasing: order as 3O, what is heard at once as 3B. The truth is
+    the first candidate, and `wording` the connective's name."""
+    label = dict(zip(clips.ids, clips.labels, strict=True))
+    items = []
+    for group in plan_zste(clips, n_groups=n_groups, seed=seed, tasks=["3O"]):
+        pair = a, b = label[group.clip_a], label[group.clip_b]
+        for name, connective in CONNECTIVES.items():
+            if connective.relation == "sequence":
+                asked = replace(group, candidates=(caption(name, a, b), caption(name, b, a)))
+            else:
+                truth = caption(name, *(pair if group.group_id % 2 else (b, a)))
+                captions = (truth, caption("before", a, b), caption("before", b, a))
+                asked = replace(group, task="3B", views=_AUDIO["3B"], candidates=captions)
+            items.append(replace(asked, right=(0,), wording=name))
     return items
 
 

@@ -45,6 +45,7 @@ class ZsteEvaluator:
         seed: of the items and their rendering.
         prompt: of class names in tasks 1 and 2; holds one {}.
         settings: how pairs are composed (default: `RenderSettings.of_extractor` of the processor's).
+        items: asked instead, such as those of `plan_wordings` with the same seed; what says which to plan is not read.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class ZsteEvaluator:
         tasks: Sequence[str] = ZSTE_TASKS,
         prompt: str = PROMPT,
         settings: RenderSettings | None = None,
+        items: Sequence[Item] | None = None,
     ) -> None:
         self.clips, self.processor, self.seed = clips, processor, seed
-        self.items: list[Item] = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt)
+        planned = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt) if items is None else items
+        self.items: list[Item] = list(planned)
         renderer = Renderer(clips, settings or RenderSettings.of_extractor(processor.feature_extractor))
         groups = list(dict.fromkeys((i.clip_a, i.clip_b, seed, i.group_id) for i in self.items))
         of_items = (view for item in self.items for view in (*item.views, *(["tiled"] if item.task == "1" else [])))

@@ -36,16 +36,17 @@ class Figure:
         return f"{100 * value:{'+' if self.signed else ''}.1f}"
 
 
-Cell = Figure | int | None
+Cell = Figure | int | str | None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by task, a cell for each of `columns` in every one; `notes` are lines for below it."""
+    """Rows by what they are `of`, a cell for each of `columns` in every one; `notes` are lines for below it."""
 
     columns: Sequence[str]
     rows: Mapping[str, Sequence[Cell]]
     notes: Sequence[str] = ()
+    of: str = "task"
 
     def written(self, format: str) -> str:
         """In one of `FORMATS`."""
@@ -53,14 +54,14 @@ class Table:
 
     def markdown(self) -> str:
         """Percent, and the notes below."""
-        heading = [name.replace("|", "\\|") for name in ("task", *self.columns)]
+        heading = [name.replace("|", "\\|") for name in (self.of, *self.columns)]
         lines = [_line(heading), _line(["---", *["---:"] * len(self.columns)])]
         lines += [_line([task.replace("|", "\\|"), *map(_text, cells)]) for task, cells in self.rows.items()]
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
     def latex(self) -> str:
         """A tabular for the package booktabs, in percent, and the notes below as comments."""
-        heading = [_escaped(name) for name in ("task", *self.columns)]
+        heading = [_escaped(name) for name in (self.of, *self.columns)]
         rows = [[_escaped(task), *map(_in_latex, cells)] for task, cells in self.rows.items()]
         first, *others = (" & ".join(row) + r" \\" for row in (heading, *rows))
         lines = [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", first, r"\midrule", *others]
@@ -72,7 +73,7 @@ class Table:
         writer = csv.writer(file, lineterminator="\n")
         columns = [[cells[i] for cells in self.rows.values()] for i in range(len(self.columns))]
         spread = [_spread(name, cells) for name, cells in zip(self.columns, columns, strict=True)]
-        writer.writerow(["task", *(name for heading, _ in spread for name in heading)])
+        writer.writerow([self.of, *(name for heading, _ in spread for name in heading)])
         for i, task in enumerate(self.rows):
             writer.writerow([task, *(value for _, values in spread for value in values[i])])
         return file.getvalue().rstrip("\n")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 
+from teminal_hf.data.captions import OVERLAP_CONNECTIVES, SEQUENCE_CONNECTIVES, Relation, phrasings
 from teminal_hf.errors import ConfigError
 from teminal_hf.hub.cards import is_local, public_name
 from teminal_hf.models.checkpoint import CLAP_MINI
@@ -16,10 +17,12 @@ from teminal_hf.models.stages import Trainable
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.arguments import Config, DataArguments
 from teminal_hf.runs.training_data import TrainingData
+from teminal_hf.runs.yaml_file import PHASES
 
 logger = logging.getLogger(__name__)
 
 Folds = Mapping[str, Sequence[int]]
+_RELATIONS: dict[str, Relation] = {"connectives": "sequence", "overlap_connectives": "overlap"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,21 @@ def facts_of(config: Config, start: StartingPoint, trainable: Trainable, data: T
         "history": list(start.history),
         "complete": False,
     }
+
+
+def trained_connectives(record: Mapping[str, Any]) -> set[str] | None:
+    """What a run and the stages before it said order and overlap with, by their records; None without one."""
+    said: set[str] = set()
+    for facts in (*record.get("history", ()), record):
+        if facts.get("stage") != "stage_b":
+            continue
+        settings = facts["settings"]
+        for phase in settings.get(PHASES, {"": {}}).values():
+            drawn = {"connectives": SEQUENCE_CONNECTIVES, "overlap_connectives": OVERLAP_CONNECTIVES} | settings | phase
+            for name, relation in _RELATIONS.items():
+                said |= {*phrasings(drawn[name], relation, drawn.get("leave_out", ()))}
+            said |= {"before"} if drawn.get("plain_share") else set()
+    return said if record else None
 
 
 def _described(name: str) -> str:

@@ -9,7 +9,7 @@ from support.paths import ROOT
 from teminal_hf.errors import ConfigError
 from teminal_hf.models.stages import Trainable
 from teminal_hf.runs.arguments import Config, parse
-from teminal_hf.runs.lineage import StartingPoint, facts_of, history_of, starting_point
+from teminal_hf.runs.lineage import StartingPoint, facts_of, history_of, starting_point, trained_connectives
 from teminal_hf.runs.training_data import TrainingData
 
 
@@ -68,3 +68,18 @@ def test_paths_of_this_machine_have_public_names(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(facts["settings"]) and "/home/me" not in json.dumps(facts["settings"])
     start = StartingPoint("laion/x", "laion/x", [])
     assert facts_of(config("--model", "laion/x"), start, trainable, TrainingData(None))["base_on_hub"] == "laion/x"
+
+
+def test_what_a_run_was_taught_to_say_is_read_from_its_records() -> None:
+    assert trained_connectives({}) is None
+    first = {"stage": "stage_a", "settings": {"connectives": ["and later"]}}
+    plain = {"stage": "stage_b", "settings": {"overlap_connectives": ["during"]}}
+    assert trained_connectives(first) == set()
+    assert trained_connectives(plain | {"history": [first]}) == {"before", "after", "during"}
+    families = {"connectives": ["all"], "leave_out": ["before", "then", "followed by", "preceded by", "until"]}
+    phases = {"clean": {"connectives": ["and later"], "plain_share": 0.5}, "words": families}
+    second = {"stage": "stage_b", "settings": {"phases": phases}, "history": [plain]}
+    said = trained_connectives(second)
+    assert said is not None
+    assert said >= {"before", "and later", "after", "comes after", "while", "during", "ends with"}
+    assert not said & {"comes before", "then", "followed by", "until", "as"}
