@@ -4,9 +4,9 @@
 
 `--source` is any Hub or local data set with an `audio` and a `text` column (`--audio_column`, `--text_column` name
 others): parquet, csv or jsonl files with the paths of sounds, a folder of sounds with a metadata.csv, a saved data set.
-A recording may have several captions, in a list or in rows of their own; an epoch hears it once with each. Equal
-captions, and captions of one recording, are no negatives of one another. `plain_pairs.yaml` beside this file holds the
-defaults; any key of it is a flag too; `--help` lists them.
+A recording may have several captions: of a list in its row each epoch says another one, rows of their own are all
+heard in an epoch. Equal captions, and captions of one recording, are no negatives of one another. `plain_pairs.yaml`
+beside this file holds the defaults; any key of it is a flag too; `--help` lists them.
 """
 
 import sys

@@ -31,9 +31,9 @@ class CaptionPairs(Dataset[dict[str, Any]]):
     are decoded once and kept on disk in 16 bits. Pairs whose recording cannot be used (unreadable, silent, too short)
     are named in a warning and left out.
 
-    A recording may have several captions: as a list in its row, or in several rows with the same sound. Each makes a
-    row here, with the others under `forward_also`: they are no negatives of one another. In an epoch it is heard once
-    with each of them.
+    A recording may have several captions. Of a list in its row one is said at a time, the first until `draw_captions`
+    is called; several rows with the same sound stay rows. The recording's other captions are under `forward_also`: they
+    are no negatives of one another.
 
     Args:
         pairs: the data set.
@@ -71,13 +71,16 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         with PartialState().local_main_process_first():  # the others read what it has decoded
             self._store = open_store(what, origins, self.sampling_rate, self._read)
         usable = screen(len(pairs), self._check)
-        self._pairs = [(row, caption) for row in usable for caption in captions[row]]
+        self._pairs = [(row, captions[row]) for row in usable]
+        self._drawn = [0] * len(usable)
         self._captions_of: dict[str, dict[str, str]] = {}
-        for row, caption in self._pairs:
-            self._captions_of.setdefault(self._store.content(row), {}).setdefault(caption_key(caption), caption)
+        for row, several in self._pairs:
+            of = self._captions_of.setdefault(self._store.content(row), {})
+            for caption in several:
+                of.setdefault(caption_key(caption), caption)
         self._width = max(map(len, self._captions_of.values()))
-        if len(self._captions_of) < len(self._pairs):
-            logger.info("%d recordings with %d captions", len(self._captions_of), len(self._pairs))
+        if len(self._captions_of) < len(self.captions):
+            logger.info("%d recordings with %d captions", len(self._captions_of), len(self.captions))
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -86,6 +89,17 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         waveform = self._store.waveform(self._pairs[index][0], trim=False)
         array = np.pad(waveform, (0, self.samples - len(waveform)))
         return {"forward": {"array": array, "sampling_rate": self.sampling_rate}} | self._words(index)
+
+    def draw_captions(self, seed: int, epoch: int) -> bool:
+        """Say another caption of each list, by turns from a random one on; returns whether there is any to choose."""
+        starts = np.random.default_rng([seed, len(self)]).integers(2**31, size=len(self)).tolist()
+        self._drawn = [(start + epoch) % len(of) for start, (_, of) in zip(starts, self._pairs, strict=True)]
+        return any(len(of) > 1 for _, of in self._pairs)
+
+    @property
+    def captions(self) -> list[str]:
+        """All that may be drawn."""
+        return [caption for _, several in self._pairs for caption in several]
 
     @property
     def manifest(self) -> list[dict[str, Any]]:
@@ -115,6 +129,7 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         for inside in (False, True):
             part = copy.copy(self)
             part._pairs = [pair for pair, content in zip(self._pairs, of, strict=True) if (content in apart) == inside]
+            part._drawn = [0] * len(part)
             parts.append(part)
         if len(parts[0]) < 2:
             raise DataError(
@@ -125,7 +140,8 @@ class CaptionPairs(Dataset[dict[str, Any]]):
 
     def _words(self, index: int) -> dict[str, Any]:
         """Every row has as many captions beside its own, so that all batches are of one width; its own fills up."""
-        row, caption = self._pairs[index]
+        row, several = self._pairs[index]
+        caption = several[self._drawn[index]]
         captions = self._captions_of[self._store.content(row)]
         if self._width == 1:
             return {"forward_caption": caption}

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,7 @@ class GroupsWithPairs(Dataset[dict[str, Any]]):
         while len(order) < len(groups):
             order += rng.permutation(len(pairs)).tolist()
         self._order = order[: len(groups)]
-        self._words = [_as_pair(row) for row in pairs.manifest]
-        _describe([words["pair_caption"] for words in self._words], len(groups))
+        _describe(pairs, len(groups))
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -49,10 +48,20 @@ class GroupsWithPairs(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.groups[index] | _as_pair(self.pairs[self._order[index]])
 
+    def draw_captions(self, seed: int, epoch: int) -> bool:
+        """As `CaptionPairs` does."""
+        return self.pairs.draw_captions(seed, epoch)
+
+    @property
+    def captions(self) -> list[str]:
+        """Of the pairs, all that may be drawn."""
+        return self.pairs.captions
+
     @property
     def manifest(self) -> list[dict[str, Any]]:
         """The rows without audio."""
-        return [dict(row) | self._words[i] for row, i in zip(self.groups.manifest, self._order, strict=True)]
+        words = [_as_pair(row) for row in self.pairs.manifest]
+        return [dict(row) | words[i] for row, i in zip(self.groups.manifest, self._order, strict=True)]
 
     @property
     def recordings_id(self) -> str:
@@ -64,8 +73,9 @@ def _as_pair(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("forward", PAIR): value for name, value in row.items()}
 
 
-def _describe(captions: Sequence[str], n_groups: int) -> None:
-    n, temporal = len(captions), sum(bool(_ORDER.search(caption)) for caption in captions)
+def _describe(pairs: CaptionPairs, n_groups: int) -> None:
+    n, captions = len(pairs), pairs.captions
+    temporal = sum(bool(_ORDER.search(caption)) for caption in captions)
     logger.info(
         "%d pairs beside %d groups; %d captions say when (before, after, while, then ...)", n, n_groups, temporal
     )

@@ -164,6 +164,7 @@ def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:
     """One warning with the number of captions that are longer than what the text tower reads."""
     names = ("forward_caption", f"{PAIR}_caption")
     captions = {row[name] for row in data.train.manifest for name in names if name in row}
+    captions |= set(getattr(data.train, "captions", ()))
     limit = processor.tokenizer.model_max_length
     encoded = processor.tokenizer.backend_tokenizer.encode_batch(sorted(captions))
     if cut := [len(each.ids) for each in encoded if len(each.ids) > limit]:

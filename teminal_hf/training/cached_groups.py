@@ -13,9 +13,12 @@ from teminal_hf.storage.cache import code_id, digest
 from teminal_hf.training import data_collator
 from teminal_hf.training.data_collator import GroupCollator
 
+_OF_THE_MAIN_PROCESS = ("_prefix", "_rows", "_collator", "_number")
+
 
 class Rows(Protocol):
-    """Rows that can be cached; `rows[i]` is as `GroupCollator` takes it."""
+    """Rows that can be cached; `rows[i]` is as `GroupCollator` takes it. Those that say something else in each epoch
+    have `draw_captions`, and all of it as `captions`."""
 
     @property
     def manifest(self) -> Sequence[Mapping[str, Any]]:
@@ -57,15 +60,12 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         self._rows, self._collator = groups, collator
         self._prefix = prefix = FrozenPrefix(unwrap_clap(model), split_point, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
-        self._meanings = collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
         self._clips = collator.clips(manifest).unflatten(0, (n_views, -1)).transpose(0, 1) if collator.mixture else None
         wordings = collator.captions(manifest)
         captions = list(dict.fromkeys(caption for views in wordings.values() for view in views for caption in view))
-        number = {caption: i for i, caption in enumerate(captions)}
-        self._words = {
-            which: torch.tensor([[number[caption] for caption in view] for view in views]).T
-            for which, views in wordings.items()
-        }
+        captions = list(dict.fromkeys([*captions, *getattr(groups, "captions", ())]))
+        self._number = {caption: i for i, caption in enumerate(captions)}
+        self._say(manifest)
         self._hidden, self._ids_and_mask = prefix.captions(captions)
         recordings_id = digest(groups.recordings_id, list(collator.views), code_id(data_collator))
         self._tokens = prefix.recordings(len(manifest), n_views, recordings_id)
@@ -85,9 +85,25 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         self._prefix.fill_recordings(self._tokens, _Features(self._rows, self._collator), num_workers)
         return self
 
+    def draw_captions(self, seed: int, epoch: int) -> bool:
+        """Of recordings with several captions say those of this epoch; returns whether there are such."""
+        draw = getattr(self._rows, "draw_captions", None)
+        several = draw is not None and draw(seed, epoch)
+        if several:
+            self._say(self._rows.manifest)
+        return several
+
+    def _say(self, manifest: Sequence[Mapping[str, Any]]) -> None:
+        n_views = len(self._collator.views)
+        self._meanings = self._collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
+        self._words = {
+            which: torch.tensor([[self._number[caption] for caption in view] for view in views]).T
+            for which, views in self._collator.captions(manifest).items()
+        }
+
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes read: they need neither model nor audio.
-        return {name: value for name, value in vars(self).items() if name not in ("_prefix", "_rows", "_collator")}
+        return {name: value for name, value in vars(self).items() if name not in _OF_THE_MAIN_PROCESS}
 
     def __len__(self) -> int:
         return len(self._meanings)

@@ -77,6 +77,13 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         self.average = Averaging(self.args.average)
         self.add_callback(self.average)
         self.add_callback(EstimateCallback(goes_on))
+        if draw := getattr(self.train_dataset, "draw_captions", None):
+            if draw(self.args.seed, 0) and self.args.dataloader_persistent_workers:
+                raise ConfigError(
+                    "dataloader_persistent_workers would say the captions of the first epoch in all of them, and there "
+                    "are recordings with several; leave it out"
+                )
+            self.add_callback(_DrawCaptions(draw))
         if isinstance(self.data_collator, GroupCollator) and list(self.data_collator.views) != list(self.args.views):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         if self.train_dataset is not None:
@@ -234,6 +241,16 @@ class _ClampLogitScale(TrainerCallback):
         with torch.no_grad():
             clap.logit_scale_a.clamp_(max=MAX_LOG_SCALE)
             clap.logit_scale_t.copy_(clap.logit_scale_a)
+
+
+class _DrawCaptions(TrainerCallback):
+    """Recordings with several captions say one of them in each epoch, the same however often it was interrupted."""
+
+    def __init__(self, draw: Callable[[int, int], bool]) -> None:
+        self.draw = draw
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.draw(args.seed, int(state.epoch or 0))
 
 
 def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor]:

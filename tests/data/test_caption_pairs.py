@@ -14,6 +14,7 @@ from transformers import ClapFeatureExtractor
 from support.clips import tone
 from support.tiny import tiny_processor
 from teminal_hf.data.caption_pairs import CaptionPairs
+from teminal_hf.data.captions import caption_key
 from teminal_hf.data.groups import view_meanings
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 
@@ -144,15 +145,35 @@ def test_a_list_of_captions_is_one_recording_with_several(caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO):
         rows = CaptionPairs(recordings_of(cells, text=lists), "audio", "text", EXTRACTOR)
     assert "3 recordings with 5 captions" in caplog.text
-    said = [row["forward_caption"] for row in rows.manifest]
-    assert said in (["a dog", "a bark", "rain", "wind", "a bark"], ["A  dog", "a bark", "rain", "wind", "a bark"])
-    recordings = [0, 0, 1, 2, 2]
-    for i, number in enumerate(recordings):
-        np.testing.assert_allclose(rows[i]["forward"]["array"][:4800], sound(number), atol=1e-4)
-        assert {k: v for k, v in rows[i].items() if k != "forward"} == rows.manifest[i]
-    np.testing.assert_array_equal(masked(rows), truth(recordings, said))
-    flat = CaptionPairs(recordings_of([cells[n] for n in recordings], text=said), "audio", "text", EXTRACTOR)
-    assert flat.manifest == rows.manifest and flat.recordings_id == rows.recordings_id
+    own = [{"A  dog", "a bark"}, {"rain"}, {"wind", "a bark"}]
+    heard: list[set[str]] = [set(), set(), set()]
+    for epoch in range(2):
+        assert rows.draw_captions(7, epoch)
+        for i, words in enumerate(rows.manifest):
+            np.testing.assert_allclose(rows[i]["forward"]["array"][:4800], sound(i), atol=1e-4)
+            assert {k: v for k, v in rows[i].items() if k != "forward"} == words
+            said, *others = view_meanings(words, "forward")
+            assert {said, *others} == {caption_key(caption) for caption in own[i]}
+            heard[i].add(words["forward_caption"])
+        expected = [[caption in captions for caption in said_of(rows)] for captions in own]
+        np.testing.assert_array_equal(masked(rows), expected)
+    assert heard == own  # as many epochs as captions hear them all
+    assert not CaptionPairs(PAIRS, "audio", "text", EXTRACTOR).draw_captions(7, 1)
+
+
+def said_of(rows: CaptionPairs) -> list[str]:
+    return [row["forward_caption"] for row in rows.manifest]
+
+
+def test_captions_are_drawn_by_seed_and_epoch() -> None:
+    texts = [[f"{n}, caption {i}" for i in range(5)] for n in range(12)]
+    rows = CaptionPairs(recordings_of([wav(sound(n)) for n in range(12)], text=texts), "audio", "text", EXTRACTOR)
+    drawn = {}
+    for seed, epoch in [(0, 0), (0, 1), (1, 0), (0, 5), (0, 0)]:
+        rows.draw_captions(seed, epoch)
+        assert drawn.setdefault((seed, epoch), said_of(rows)) == said_of(rows)
+    assert len({tuple(said) for said in drawn.values()}) == 3 and drawn[0, 0] == drawn[0, 5]
+    assert len({caption[-1] for caption in drawn[0, 0]}) > 1  # each recording begins with one of its own
 
 
 def test_all_batches_are_of_one_width() -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import ClapFeatureExtractor, ClapModel
 
-from support.tiny import ALL_VIEWS, TinyRows, assert_equal, groups, tiny_clap, tiny_processor, trainer, weights
+from support.tiny import ALL_VIEWS, RATE, TinyRows, assert_equal, groups, tiny_clap, tiny_processor, trainer, weights
 from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.models import frozen_prefix
@@ -37,7 +39,7 @@ def staged(**options: Any) -> ClapModel:
 
 
 def cached(rows: Sequence[dict[str, Any]], views: Sequence[str] = ALL_VIEWS, **options: Any) -> CachedGroups:
-    rows = rows if isinstance(rows, TinyRows) else TinyRows(rows)
+    rows = TinyRows(rows) if isinstance(rows, list) else rows
     model, split_point = options.pop("model", None) or staged(), options.pop("cut", POLICY.split_point)
     collator = options.pop("collator", None) or GroupCollator(tiny_processor(), views, plain_wording=True)
     num_workers = options.pop("num_workers", 0)
@@ -125,6 +127,39 @@ def test_weights_after_20_sgd_steps_with_a_float32_cache_are_those_without(tmp_p
     assert max((truth[name] - start[name]).abs().max() for name in truth) > 1e-2  # it went somewhere
     for name in truth:
         torch.testing.assert_close(ours[name], truth[name], atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_one_caption_of_a_list_an_epoch_cached_or_not(tmp_path: Path, num_workers: int) -> None:
+    sounds = [{"array": row["single"]["array"], "sampling_rate": RATE} for row in groups(4, ["single"])]
+    texts = [["a dog", "a bark", "wet dog"], ["rain"], ["wind", "a gust"], ["cow", "moo"]]
+    extractor, parts = tiny_processor().feature_extractor, []
+    for is_cached in (False, True):
+        rows: Any = CaptionPairs(Dataset.from_dict({"audio": sounds, "text": texts}), "audio", "text", extractor)
+        heard: list[list[int]] = []
+        collator = GroupCollator(tiny_processor(), ["forward"])
+        rows, collate = (
+            (cached(rows, ["forward"], dtype="float32", collator=collator), collate_cached)
+            if is_cached
+            else (rows, collator)
+        )
+        options = {"views": ["forward"], "optim": "sgd", "learning_rate": 0.1, "max_steps": 6}
+        run = trainer(tmp_path, train_dataset=rows, dataloader_num_workers=num_workers, **options)
+        run.data_collator = collate
+        loss = run.compute_loss
+
+        def spied(model: Any, inputs: Any, *args: Any, heard: Any = heard, loss: Any = loss, **kwargs: Any) -> Any:
+            heard.append(sorted(inputs["meanings"][:, 0].tolist()))
+            return loss(model, inputs, *args, **kwargs)
+
+        run.compute_loss = spied
+        run.train()
+        parts.append((heard, weights(run.model)))
+    (heard, plain), (heard_cached, through) = parts
+    assert heard == heard_cached and len({tuple(epoch) for epoch in heard}) == 6  # turns of 3, 1, 2 and 2
+    assert len({meaning for epoch in heard for meaning in epoch}) == 8
+    for name in plain:
+        torch.testing.assert_close(through[name], plain[name], atol=1e-5, rtol=0, msg=name)
 
 
 def test_any_order_of_groups() -> None:

@@ -211,6 +211,27 @@ def test_resuming_gives_the_uninterrupted_run(tmp_path: Path) -> None:
     assert_equal(weights(second.model), weights(whole.model))
 
 
+class Drawing(list[Any]):
+    """Rows that note what is drawn."""
+
+    def draw_captions(self, seed: int, epoch: int) -> bool:
+        self.drawn = [*getattr(self, "drawn", []), (seed, epoch)]
+        return True
+
+
+def test_captions_are_drawn_in_each_epoch_and_the_same_after_a_resumption(tmp_path: Path) -> None:
+    rows = Drawing(groups(8))  # two steps an epoch
+    trainer(tmp_path, train_dataset=rows, max_steps=5, save_strategy="steps", save_steps=1, seed=3).train()
+    assert rows.drawn == [(3, 0), (3, 0), (3, 1), (3, 2)]  # the first before any epoch: is there any to choose?
+    for step, epochs in ((2, [1, 2]), (3, [1, 2]), (4, [2])):
+        again = Drawing(groups(8))
+        resumed = trainer(tmp_path, train_dataset=again, max_steps=5, seed=3)
+        resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+        assert again.drawn[1:] == [(3, epoch) for epoch in epochs]
+    with pytest.raises(ValueError, match="dataloader_persistent_workers would say the captions of the first epoch"):
+        trainer(tmp_path, train_dataset=again, dataloader_num_workers=1, dataloader_persistent_workers=True)
+
+
 def test_it_says_what_is_trained_and_then_how_long_the_rest_will_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
