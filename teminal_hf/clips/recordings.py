@@ -6,12 +6,12 @@ from pathlib import Path
 
 import soundfile
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError, DatasetNotFoundError, DatasetsError
 
 from teminal_hf.clips.audio_column import is_text
 from teminal_hf.clips.folds import is_split
 from teminal_hf.clips.spreadsheets import leads_out, read_sheet
-from teminal_hf.errors import DataError, NotFoundError, TeminalError
+from teminal_hf.errors import ConfigError, DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
 FILE_COLUMNS = ("file_name", "filename", "audio_path", "filepath", "path", "file")  # of tables without an audio column
@@ -49,10 +49,13 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str = "cat
     What has no column of its own for the recording or its class gets one, under the names that are asked for.
 
     Raises:
+        ConfigError: an empty name.
         NotFoundError: a path that is not there.
         DataError: it is there and cannot be read; the message says why.
         OfflineError: not on this machine, and the Hub may not be asked.
     """
+    if not source.strip():
+        raise ConfigError("the name of a data set is empty; give a folder, a file or a data set of the Hub (. is here)")
     path = Path(source)
     if path.is_file():
         return Rows(DatasetDict(train=_table(path, audio_column)), path.parent)
@@ -66,11 +69,16 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str = "cat
     if sounds:
         return Rows(_folder_of_classes(path, sounds, audio_column, label_column), path)
     if all(file.suffix in _NO_DATA or file.is_dir() for file in path.rglob("*")):
-        raise DataError(
-            f"{source} holds nothing that is read: neither sounds (wav, flac, ogg, mp3) nor tables of them (csv, "
-            "jsonl, parquet) nor a saved data set"
-        )
+        raise _nothing_in(path)
     return Rows(_loaded(source), _data_folder(path))
+
+
+def _nothing_in(folder: Path) -> DataError:
+    name = f"{folder} ({folder.resolve()})" if folder.name in ("", "..") else str(folder)
+    return DataError(
+        f"{name} holds nothing that is read: neither sounds (wav, flac, ogg, mp3) nor tables of them (csv, jsonl, "
+        "parquet) nor a saved data set; name the folder that does"
+    )
 
 
 def _loaded(source: str) -> DatasetDict:
@@ -80,11 +88,13 @@ def _loaded(source: str) -> DatasetDict:
         raise NotFoundError(f"there is no file or folder {source}")
     try:
         with saying_what_to_fetch(source, fetching_data(source)):
-            return load_dataset(source)
+            return load_dataset(str(path.resolve()) if path.exists() else source)  # it takes no "."
     except DatasetNotFoundError as error:
         raise NotFoundError(f"there is no folder, file or data set of the Hub {source!r} ({error})") from error
     except TeminalError:
         raise
+    except DataFilesNotFoundError as error:
+        raise (_nothing_in(path) if path.is_dir() else DataError(f"{source}: {error}")) from error
     except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None  # what it says nowhere else
         raise DataError(f"{source} cannot be read as a data set: {' '.join(str(cause or error).split())}") from error
