@@ -157,7 +157,7 @@ MORE_LAYERS = r"is not whole: \d+ weight tensor\(s\) are of layers that its conf
         (cut("model.safetensors", 0.0), "cannot be loaded: Error while deserializing header"),
         (
             lacking,
-            r"2 weight tensor\(s\) are missing, and would be random: text_projection\.linear2\.bias, text_proj.*\.weight; ",
+            r"2 weight tensor\(s\) are missing, and would be random: text_projection\.linear2\.bias, text.*\.weight; ",
         ),
         (
             tiny_clap(mels=32).config.save_pretrained,
