@@ -303,3 +303,33 @@ def test_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("data").mkdir()
     Dataset.from_dict({"audio": audio, "category": list(LABELS)}).to_parquet("data/all.parquet")
     assert load_clips(".").labels == load_clips(str(tmp_path)).labels == LABELS
+
+
+def urban_sound(root: Path, name: str = "{}.wav") -> Path:
+    names = [name.format(row) for row in range(len(LABELS))]
+    folds = [str(1 + row % 3) for row in range(len(LABELS))]
+    for row, fold in enumerate(folds):
+        (root / f"audio/fold{fold}").mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / f"audio/fold{fold}" / f"{row}.wav", sound(row), RATE, subtype="FLOAT")
+    table = {"slice_file_name": names, "fsID": [str(row // 2) for row in range(len(LABELS))], "fold": folds}
+    write_csv(root / "metadata" / "UrbanSound8K.csv", table | {"class": list(LABELS)})
+    return root
+
+
+def test_the_form_of_urbansound8k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = str(urban_sound(tmp_path))
+    for options in ({"source": root}, {"data_dir": root}, {"data_dir": root, "label_column": "class"}):
+        clips = load_clips(**options)
+        assert clips.labels == LABELS and clips.folds == (1, 2, 3) * 4 and clips.ids[:2] == ("0", "1")
+        np.testing.assert_allclose(clips.waveform("4", RATE, trim=False), sound(4), atol=1e-4)
+    assert "clips of one fsID are in several folds" in caplog.text
+    (tmp_path / "audio" / "fold2" / "1.wav").unlink()
+    with pytest.raises(NotFoundError, match=r"1 of 12 file\(s\) that are not there: 'audio/fold2/1\.wav'"):
+        load_clips(root)
+    urban_sound(tmp_path, "../{}.wav")
+    with pytest.raises(DataError, match=r"UrbanSound8K\.csv, line 2: '\.\./0\.wav' leads out of"):
+        load_clips(root)
+    table = tmp_path / "metadata" / "UrbanSound8K.csv"
+    table.write_bytes("slice_file_name,fold,class\n0.wav,1,grêle\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r'UrbanSound8K\.csv, line 2 is not UTF-8 .*; save it as "CSV UTF-8"'):
+        load_clips(root)
