@@ -6,12 +6,12 @@ from pathlib import Path
 
 import soundfile
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError, DatasetNotFoundError, DatasetsError
 
-from teminal_hf.clips.audio_column import is_text
+from teminal_hf.clips.audio_column import is_text, need_columns
 from teminal_hf.clips.folds import is_split
-from teminal_hf.clips.spreadsheets import leads_out, read_sheet
-from teminal_hf.errors import DataError, NotFoundError, TeminalError
+from teminal_hf.clips.spreadsheets import check_filled, check_inside, leads_out, read_sheet
+from teminal_hf.errors import ConfigError, DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
 FILE_COLUMNS = ("file_name", "filename", "audio_path", "filepath", "path", "file")  # of tables without an audio column
@@ -22,6 +22,7 @@ SOUNDS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw
 SOUNDS |= {".mp3", ".aif", ".m4a", ".aac", ".webm", ".opus", ".wma", ".mp4"}
 _NO_DATA = ("", ".txt", ".md")
 _SAVED = ("dataset_dict.json", "state.json")  # by save_to_disk
+URBAN_SOUND = Path("metadata") / "UrbanSound8K.csv"
 _NO_CLASS = re.compile(r"(fold|part|split|set|cv|audio|sounds?|clips?|wavs?|data)?[ _-]?\d*", re.IGNORECASE)
 
 
@@ -39,20 +40,30 @@ def holds_recordings(folder: str) -> bool:
     if not root.is_dir() or (root / "meta").is_dir():
         return False
     saved = any((root / name).is_file() for name in _SAVED)
-    return saved or bool(_tables(root)) or any(root.rglob("*.parquet")) or any(map(_class_of, _sounds(root)))
+    return (
+        saved
+        or (root / URBAN_SOUND).is_file()
+        or bool(_tables(root))
+        or any(root.rglob("*.parquet"))
+        or any(map(_class_of, _sounds(root)))
+    )
 
 
 def load_rows(source: str, audio_column: str = "audio", label_column: str = "category") -> Rows:
     """The rows of `source`: a data set of the Hub or on disk (`load_dataset`, `save_to_disk`), a table (csv, jsonl,
-    parquet) of files, a folder of sounds with such a table (`metadata.csv`), or a folder of sounds for each class.
+    parquet) of files, a folder of sounds with such a table (`metadata.csv`), a folder of sounds for each class, or one
+    in the form of UrbanSound8K (`metadata/UrbanSound8K.csv` and `audio/fold1/` to `audio/fold10/`).
 
     What has no column of its own for the recording or its class gets one, under the names that are asked for.
 
     Raises:
+        ConfigError: an empty name.
         NotFoundError: a path that is not there.
         DataError: it is there and cannot be read; the message says why.
         OfflineError: not on this machine, and the Hub may not be asked.
     """
+    if not source.strip():
+        raise ConfigError("the name of a data set is empty; give a folder, a file or a data set of the Hub (. is here)")
     path = Path(source)
     if path.is_file():
         return Rows(DatasetDict(train=_table(path, audio_column)), path.parent)
@@ -60,17 +71,24 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str = "cat
         return Rows(_loaded(source))
     if any((path / name).is_file() for name in _SAVED):
         return Rows(_saved(source), path)
+    if (path / URBAN_SOUND).is_file():
+        return Rows(DatasetDict(train=_urban_sound(path, audio_column, label_column)), path)
     tables, sounds = _tables(path), _sounds(path)
     if tables and (sounds or all(table.suffix in (*SHEETS, ".jsonl") for table in tables)):
         return Rows(_folder_with_tables(path, tables, audio_column), path)
     if sounds:
         return Rows(_folder_of_classes(path, sounds, audio_column, label_column), path)
     if all(file.suffix in _NO_DATA or file.is_dir() for file in path.rglob("*")):
-        raise DataError(
-            f"{source} holds nothing that is read: neither sounds (wav, flac, ogg, mp3) nor tables of them (csv, "
-            "jsonl, parquet) nor a saved data set"
-        )
+        raise _nothing_in(path)
     return Rows(_loaded(source), _data_folder(path))
+
+
+def _nothing_in(folder: Path) -> DataError:
+    name = f"{folder} ({folder.resolve()})" if folder.name in ("", "..") else str(folder)
+    return DataError(
+        f"{name} holds nothing that is read: neither sounds (wav, flac, ogg, mp3) nor tables of them (csv, jsonl, "
+        "parquet) nor a saved data set; name the folder that does"
+    )
 
 
 def _loaded(source: str) -> DatasetDict:
@@ -80,11 +98,13 @@ def _loaded(source: str) -> DatasetDict:
         raise NotFoundError(f"there is no file or folder {source}")
     try:
         with saying_what_to_fetch(source, fetching_data(source)):
-            return load_dataset(source)
+            return load_dataset(str(path.resolve()) if path.exists() else source)  # it takes no "."
     except DatasetNotFoundError as error:
         raise NotFoundError(f"there is no folder, file or data set of the Hub {source!r} ({error})") from error
     except TeminalError:
         raise
+    except DataFilesNotFoundError as error:
+        raise (_nothing_in(path) if path.is_dir() else DataError(f"{source}: {error}")) from error
     except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None  # what it says nowhere else
         raise DataError(f"{source} cannot be read as a data set: {' '.join(str(cause or error).split())}") from error
@@ -140,6 +160,20 @@ def _by_split(table: Dataset, audio_column: str) -> DatasetDict:
     if len(names) < 2 or not all(name and is_split(name[0]) for name in names):
         return DatasetDict(train=table)
     return DatasetDict({n[0]: table.select([row for row, first in enumerate(firsts) if first == n]) for n in names})
+
+
+def _urban_sound(root: Path, audio_column: str, label_column: str) -> Dataset:
+    sheet = read_sheet(root / URBAN_SOUND)
+    named = ("slice_file_name", "fold", "class")
+    need_columns(named, sheet.columns, str(sheet.path))
+    if not sheet.rows:
+        raise DataError(f"{sheet.path} holds no row")
+    check_filled(sheet, named)
+    for name in named[:2]:
+        check_inside(sheet, name, root / "audio")
+    files = [f"audio/fold{row['fold']}/{row['slice_file_name']}" for row in sheet.rows]
+    columns = {name: sheet.column(name) for name in sheet.columns} | {"filename": sheet.column("slice_file_name")}
+    return Dataset.from_dict(columns | {audio_column: files, label_column: sheet.column("class")})
 
 
 def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_column: str) -> DatasetDict:

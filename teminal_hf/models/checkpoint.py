@@ -1,6 +1,7 @@
 """Load and save checkpoints: plain `ClapModel` + `ClapProcessor`, safetensors only."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from teminal_hf.models.stages import merged
 from teminal_hf.models.tokenizer import fit_to_clap
 from teminal_hf.storage.atomic import follow_umask, no_full_disk
 
+ANOTHER = "take it from its source again, or an earlier checkpoint of the run"
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
 
 
@@ -33,34 +35,26 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
 
     Raises:
         CheckpointError: a fused checkpoint, no CLAP at all, or one that is not whole: no safetensors file, weights that
-            are missing, not finite, or of other sizes than the configuration's, no tokenizer, adapters alone.
+            are missing, not finite, of other sizes than the configuration's or of layers that it does not have, no
+            tokenizer, adapters alone.
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
     path = checkpoint_path(name)
-    _refuse_adapters(Path(path))
+    check_place(name)
     with _saying_what_is_wrong(name, path):
         kind = AutoConfig.from_pretrained(path).model_type
     if kind != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
     with _saying_what_is_wrong(name, path):
-        # Safetensors only: the alternative is a pickle, which runs code when it is read. Sizes are compared below:
-        # the error that transformers raises leaves to its log which tensors it is about.
-        loaded: Any = ClapModel.from_pretrained(
-            path, use_safetensors=True, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        model, amiss = read_weights(path)
         processor = ClapProcessor.from_pretrained(path)
-    model, loading = loaded
-    _need_every_weight(name, loading)
+    if amiss:
+        raise CheckpointError(f"{name} is not whole: {amiss[0]}; {ANOTHER}; `teminal doctor {name}` examines it")
     if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):  # what transformers makes of no file
         raise CheckpointError(
             f"{name} has no tokenizer, or an empty one; save its base's beside the weights: "
             "`ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
-        )
-    if bad := not_finite(model):
-        raise CheckpointError(
-            f"{name} holds weights that are NaN or infinite: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}; it "
-            "can be neither asked nor trained; take an earlier checkpoint of the run, or it from its source again"
         )
     unwrap_clap(model)
     processor.feature_extractor.padding = "pad"
@@ -94,7 +88,16 @@ def _cached(name: str) -> str:
     return f"; if its download was damaged, delete {cached} and load it again" if isinstance(cached, str) else ""
 
 
-def _refuse_adapters(folder: Path) -> None:
+def check_place(name: str) -> None:
+    """Raise a CheckpointError if `name` is a file, or a folder without a checkpoint."""
+    folder = Path(checkpoint_path(name))
+    if not name.strip():
+        raise CheckpointError("the name of a checkpoint is empty; give a folder or a Hub id")
+    if folder.is_file():
+        raise CheckpointError(
+            f"{name} is a file; give the folder of a checkpoint (config.json, model.safetensors, processor) or a Hub "
+            "id. LAION's own .pt files are not read: take their converted form, such as laion/clap-htsat-unfused"
+        )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{folder} holds adapters alone (adapter_config.json), as every checkpoint-N of a LoRA run does, and no "
@@ -102,19 +105,39 @@ def _refuse_adapters(folder: Path) -> None:
             "merge these, with peft's PeftModel and the checkpoint BASE that the run began with: "
             f'`save_clap(PeftModel.from_pretrained(load_clap("BASE")[0], "{folder}"), load_clap("BASE")[1], "FOLDER")`'
         )
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        here = f"{name} ({folder.resolve()})" if folder.name in ("", "..") else name
+        raise CheckpointError(f"{here} holds no config.json, and so no checkpoint; give the folder of one or a Hub id")
 
 
-def _need_every_weight(name: str, loading: Mapping[str, Any]) -> None:
-    """Those that are not there would be random."""
-    missing = sorted(loading["missing_keys"])
-    wrong = [f"{key} {tuple(found)} for {tuple(wanted)}" for key, found, wanted in sorted(loading["mismatched_keys"])]
-    for tensors, what in ((missing, "are missing"), (wrong, "are not of the size that its config.json says")):
-        if tensors:
-            some = ", ".join(tensors[:3]) + (", ..." if len(tensors) > 3 else "")
-            raise CheckpointError(
-                f"{name} is not whole: {len(tensors)} weight tensor(s) {what}: {some}; take it from its source again, "
-                f"or an earlier checkpoint of the run; `teminal doctor {name}` examines it"
-            )
+def read_weights(path: str | Path) -> tuple[ClapModel, list[str]]:
+    """The model in float32, and what is amiss with its weights: whoever asks it first needs none of that."""
+    # Safetensors only: the alternative is a pickle, which runs code when it is read. Sizes are compared here: the error
+    # that transformers raises leaves to its log which tensors it is about.
+    loaded: Any = ClapModel.from_pretrained(
+        path, use_safetensors=True, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    model, loading = loaded
+    kinds = set(map(_in_any_layer, model.state_dict()))  # files may hold others, such as buffers of earlier versions
+    found = {
+        "are missing, and would be random": sorted(loading["missing_keys"]),
+        "are not of the size that its config.json says": [
+            f"{key} {tuple(size)} for {tuple(wanted)}" for key, size, wanted in sorted(loading["mismatched_keys"])
+        ],
+        "are of layers that its config.json does not have": sorted(
+            key for key in loading["unexpected_keys"] if _in_any_layer(key) in kinds
+        ),
+        "hold NaN or infinite values": not_finite(model),
+    }
+    return model, [
+        f"{len(names)} weight tensor(s) {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for what, names in found.items()
+        if names
+    ]
+
+
+def _in_any_layer(name: str) -> str:
+    return re.sub(r"\.\d+\.", ".N.", name)
 
 
 def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:

@@ -18,10 +18,10 @@ from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.errors import DataError, NotFoundError
+from teminal_hf.errors import CheckpointError, DataError, NotFoundError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
-from teminal_hf.models.checkpoint import checkpoint_path, not_finite
+from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, read_weights
 from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_text
 
 Level = Literal["ok", "warning", "problem"]
@@ -56,8 +56,12 @@ def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding
 def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
     path = checkpoint_path(name)
     try:
+        check_place(name)
         with saying_what_to_fetch(str(path), f"hf download {name}"):
             config = AutoConfig.from_pretrained(path)
+    except CheckpointError as error:
+        yield Finding("problem", str(error), "name a checkpoint folder or a Hub id")
+        return
     except (OSError, ValueError) as error:
         yield Finding("problem", f"{name} cannot be read: {_first_line(error)}", "name a checkpoint folder or a Hub id")
         return
@@ -183,7 +187,7 @@ def _spoilt(extractor: ClapFeatureExtractor, length: int, window: int) -> str:
 def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel | None]:
     """Are the weights there, as safetensors, all of them and finite? Returns the model where it can be asked."""
     try:
-        loaded: Any = ClapModel.from_pretrained(path, use_safetensors=True, dtype="float32", output_loading_info=True)
+        model, amiss = read_weights(path)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         if _is_not_here(path):
             yield Finding("problem", f"the weights of {name} are not on this machine", _FETCH.format(name))
@@ -195,14 +199,9 @@ def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel 
         )
         yield Finding("problem", what, fix)
         return None
-    model, loading = loaded
-    missing = sorted(loading["missing_keys"])
-    broken = not_finite(model)
-    for found, what in ((missing, "are missing, and would be random"), (broken, "hold NaN or infinite values")):
-        if found:
-            what = f"{len(found)} weight tensor(s) {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
-            yield Finding("problem", what, "take the checkpoint from its source again, or an earlier one of the run")
-    if missing or broken:
+    for what in amiss:
+        yield Finding("problem", what, ANOTHER)
+    if amiss:
         return None
     yield _scale(model)
     return model.eval()

@@ -16,7 +16,7 @@ from support.clips import tone
 from teminal_hf.clips.folds import split_folds
 from teminal_hf.clips.sources import load_clips
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.errors import DataError, NotFoundError
+from teminal_hf.errors import ConfigError, DataError, NotFoundError
 
 RATE = 8_000
 LABELS = ("dog", "rain", "wind") * 4
@@ -248,7 +248,7 @@ def write_broken(root: Path, what: str) -> str:
 
 BROKEN = {
     "nothing that is read": "holds nothing that is read: neither sounds .* nor tables",
-    "files of another kind": "own cannot be read as a data set: No .supported. data files",
+    "files of another kind": "own holds nothing that is read",
     "a parquet file cut short in a folder": "own cannot be read as a data set: .*[Pp]arquet",
     "sounds alone": "holds 12 sounds, and nothing tells what they are: put a metadata.csv beside them",
     "folders of folds": "holds 12 sounds, and nothing tells what they are",
@@ -287,3 +287,49 @@ def test_files_that_cannot_be_decoded_are_one_message(tmp_path: Path, caplog: py
     with pytest.raises(DataError, match="12 of 12 clips cannot be used"):
         load_clips(str(source)).usable(RATE)
     assert "left out" not in caplog.text
+
+
+def test_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for names in ((), ("note.md",), ("program.py",)):
+        for name in names:
+            Path(name).write_text("x = 1")
+        with pytest.raises(DataError, match=rf"^\. \({tmp_path}\) holds nothing that is read: .*name the folder"):
+            load_clips(".")
+    with pytest.raises(ConfigError, match=r"the name of a data set is empty; give .* \(\. is here\)"):
+        load_clips("")
+    Path("program.py").unlink()
+    audio = [{"array": sound(row), "sampling_rate": RATE} for row in range(len(LABELS))]
+    Path("data").mkdir()
+    Dataset.from_dict({"audio": audio, "category": list(LABELS)}).to_parquet("data/all.parquet")
+    assert load_clips(".").labels == load_clips(str(tmp_path)).labels == LABELS
+
+
+def urban_sound(root: Path, name: str = "{}.wav") -> Path:
+    names = [name.format(row) for row in range(len(LABELS))]
+    folds = [str(1 + row % 3) for row in range(len(LABELS))]
+    for row, fold in enumerate(folds):
+        (root / f"audio/fold{fold}").mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / f"audio/fold{fold}" / f"{row}.wav", sound(row), RATE, subtype="FLOAT")
+    table = {"slice_file_name": names, "fsID": [str(row // 2) for row in range(len(LABELS))], "fold": folds}
+    write_csv(root / "metadata" / "UrbanSound8K.csv", table | {"class": list(LABELS)})
+    return root
+
+
+def test_the_form_of_urbansound8k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = str(urban_sound(tmp_path))
+    for options in ({"source": root}, {"data_dir": root}, {"data_dir": root, "label_column": "class"}):
+        clips = load_clips(**options)
+        assert clips.labels == LABELS and clips.folds == (1, 2, 3) * 4 and clips.ids[:2] == ("0", "1")
+        np.testing.assert_allclose(clips.waveform("4", RATE, trim=False), sound(4), atol=1e-4)
+    assert "clips of one fsID are in several folds" in caplog.text
+    (tmp_path / "audio" / "fold2" / "1.wav").unlink()
+    with pytest.raises(NotFoundError, match=r"1 of 12 file\(s\) that are not there: 'audio/fold2/1\.wav'"):
+        load_clips(root)
+    urban_sound(tmp_path, "../{}.wav")
+    with pytest.raises(DataError, match=r"UrbanSound8K\.csv, line 2: '\.\./0\.wav' leads out of"):
+        load_clips(root)
+    table = tmp_path / "metadata" / "UrbanSound8K.csv"
+    table.write_bytes("slice_file_name,fold,class\n0.wav,1,grêle\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r'UrbanSound8K\.csv, line 2 is not UTF-8 .*; save it as "CSV UTF-8"'):
+        load_clips(root)

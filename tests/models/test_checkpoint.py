@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from transformers import BertConfig, ClapModel, ClapProcessor
 
 from support.tiny import assert_equal, groups, tiny_clap, tiny_processor, weights
@@ -25,6 +26,7 @@ from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.run import Run
+from teminal_hf.tools.doctor import diagnose
 from teminal_hf.training.checkpoints import mark_whole
 from teminal_hf.training.data_collator import GroupCollator
 
@@ -130,10 +132,15 @@ def configured(old: str, new: str) -> Callable[[Path], object]:
     return spoil
 
 
+MORE_LAYERS = r"is not whole: \d+ weight tensor\(s\) are of layers that its config\.json does not have: "
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without("config.json"), r"cannot be loaded: Unrecognized model in .* `teminal doctor .*` says"),
+        (without("config.json"), "holds no config.json, and so no checkpoint; give the folder of one or a Hub id"),
+        (tiny_clap(depths=(1, 1)).config.save_pretrained, MORE_LAYERS + r"audio_model\..*layers\.1\.blocks\.1\."),
+        (tiny_clap(text_layers=1).config.save_pretrained, MORE_LAYERS + r"text_model\.encoder\.layer\.1\."),
         (
             cut("config.json"),
             r"cannot be loaded: .*config\.json' is not a valid JSON file\. .* `teminal doctor .*` says",
@@ -150,7 +157,7 @@ def configured(old: str, new: str) -> Callable[[Path], object]:
         (cut("model.safetensors", 0.0), "cannot be loaded: Error while deserializing header"),
         (
             lacking,
-            r"2 weight tensor\(s\) are missing: text_projection\.linear2\.bias, text_projection\.linear2\.weight; ",
+            r"2 weight tensor\(s\) are missing, and would be random: text_projection\.linear2\.bias, text.*\.weight; ",
         ),
         (
             tiny_clap(mels=32).config.save_pretrained,
@@ -171,6 +178,32 @@ def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path, spoil: Callable
     assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
 
 
+def test_what_is_no_folder_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("630k-best.pt").write_bytes(b"a pickle")
+    Path("empty").mkdir()
+    said = {
+        ".": rf"^\. \({tmp_path}\) holds no config\.json, and so no checkpoint",
+        "empty": r"^empty holds no config\.json",
+        "": "^the name of a checkpoint is empty",
+        "630k-best.pt": r"^630k-best\.pt is a file; .* converted form, such as laion/clap-htsat-unfused",
+    }
+    for name, message in said.items():
+        with pytest.raises(CheckpointError, match=message) as error:
+            load_clap(name)
+        assert [(found.level, found.what) for found in diagnose(name)] == [("problem", str(error.value))]
+
+
+def test_tensors_of_earlier_versions_are_passed_over(tmp_path: Path) -> None:
+    model = tiny_clap()
+    positions = {"text_model.embeddings.position_ids": torch.arange(40)[None]}
+    model.save_pretrained(tmp_path, state_dict=weights(model) | positions)
+    tiny_processor().save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert set(positions) <= set(file.keys())
+    assert_equal(weights(load_clap(str(tmp_path))[0]), weights(model))
+
+
 def test_a_checkpoint_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "stage_a-001").mkdir(parents=True)
@@ -184,6 +217,7 @@ def test_the_systems_errors_stay_as_they_are(tmp_path: Path, monkeypatch: pytest
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    (tmp_path / "config.json").touch()
     monkeypatch.setattr(models.AutoConfig, "from_pretrained", full)
     with pytest.raises(OSError, match="No space left") as error:
         load_clap(str(tmp_path))

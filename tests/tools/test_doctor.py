@@ -13,6 +13,7 @@ from support.tiny import RATE, SAMPLES, tiny_clap, tiny_processor
 from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.commands.cli import main
+from teminal_hf.errors import CheckpointError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.zste import score
 from teminal_hf.models.checkpoint import load_clap, save_clap
@@ -132,7 +133,8 @@ def test_what_is_no_clap_or_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "odd" / "config.json").write_text("{}")
     for name in ("empty", "odd", "nothing"):
         (found,) = diagnose(str(tmp_path / name))
-        assert found.level == "problem" and f"{tmp_path / name} cannot be read: " in found.what
+        said = "holds no config.json" if name == "empty" else "cannot be read: "
+        assert found.level == "problem" and f"{tmp_path / name} {said}" in found.what
         assert found.fix == "name a checkpoint folder or a Hub id"
 
 
@@ -163,8 +165,13 @@ def test_weights_that_are_missing_or_not_finite_or_of_another_shape(tmp_path: Pa
     with torch.no_grad():
         model.audio_projection.linear1.weight[0, 0] = torch.nan
     one(diagnose(saved(tmp_path / "nan", model)), r"1 weight tensor\(s\) hold NaN .*: audio_projection\.l", "problem")
-    tiny_clap(depths=(1, 1, 1)).config.save_pretrained(tmp_path / "nan")
-    assert "problem" in levels(diagnose(str(tmp_path / "nan")))
+    name = saved(tmp_path / "fewer", tiny_clap())
+    for config in (tiny_clap(depths=(1, 1)).config, tiny_clap(mels=32).config):
+        config.save_pretrained(name)
+        with pytest.raises(CheckpointError) as error:
+            load_clap(name)
+        found = one(diagnose(name), r"weight tensor\(s\) are (of layers|not of the size)", "problem")
+        assert found.what in str(error.value)
 
 
 def saved_processor(folder: Path) -> str:
