@@ -88,13 +88,8 @@ def test_wordings_differ_in_the_cache_too() -> None:
     )
 
 
-OPTIONS: dict[str, Any] = {
-    "views": ALL_VIEWS,
-    "alpha_same_time": 3.0,
-    "retention": 0.5,
-    "mixture": 0.5,
-    "plain_share": 0.5,
-}
+OPTIONS: dict[str, Any] = {"views": ALL_VIEWS, "alpha_same_time": 3.0, "plain_share": 0.5}
+OPTIONS |= {"retention": 0.5, "mixture": 0.5}
 
 
 def test_gradients_with_a_float32_cache_are_those_without() -> None:
