@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
-from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite
+from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite_numbers
 from teminal_hf.data.captions import phrasings
 from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
@@ -79,7 +79,7 @@ def check(config: "Config") -> None:
     """Raise a ConfigError for settings that make no sense beside one another, or in this recipe."""
     data, run, args = config.data, config.run, config.training
     for part in (data, run, args):
-        check_finite(vars(part))
+        check_finite_numbers(vars(part))
     policy = run.policy()
     if not (policy.audio_blocks or policy.text_layers or policy.text_pooler or policy.projections):
         raise ConfigError(
