@@ -65,6 +65,11 @@ def check_given(values: Mapping[str, Any]) -> None:
     check_bounds(values, _BOUNDS)
     check_numbers(values)
     check_distinct(values, (*_FOLDS, "eval_tasks", "report_tasks", "views", "left_out_classes", "known"))
+    if values.get("accelerator_config") is not None:
+        raise ConfigError(
+            f"accelerator_config cannot be used here (found {values['accelerator_config']}): the loss is over "
+            "the batches of all processes, which must be of one size and dealt by one order; leave it out"
+        )
     for name in ("eval_tasks", "report_tasks"):
         chosen = values.get(name, ZSTE_TASKS)
         unknown = [task for task in chosen if task not in ZSTE_TASKS]
