@@ -85,6 +85,8 @@ def check(config: "Config") -> None:
     data, run, args = config.data, config.run, config.training
     for part in (data, run, args):
         check_finite_numbers(vars(part))
+    if run.model.isdigit() and not Path(run.model).exists():
+        raise ConfigError(f"model must be a checkpoint's folder, its name on the Hub, or clap-mini, found {run.model}")
     policy = run.policy()
     if not (policy.audio_blocks or policy.text_layers or policy.text_pooler or policy.projections):
         raise ConfigError(

@@ -260,7 +260,7 @@ def test_a_damaged_run_beside_is_passed_over(folder: Path, caplog: pytest.LogCap
     damaged = folder / "runs" / "stage_a-001"
     damaged.mkdir(parents=True)
     (damaged / "run.json").write_text("{")
-    assert_refused("demo", "no finished run in runs/")
+    assert_refused("demo", r"no finished run in runs/ \(damaged: runs/stage_a-001/run\.json; put a whole copy")
     assert "stage_a-001 is passed over: " in caplog.text
 
 

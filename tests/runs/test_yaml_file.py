@@ -147,6 +147,7 @@ def test_a_file_of_another_recipe_is_recognised() -> None:
         ("learning_rate: -1", "learning_rate must be at least 0, got -1"),
         ("eval_tasks: [1, 1]", "eval_tasks names 1 twice"),
         ("views: [x]", "unknown view"),
+        ("model: 5", "model must be a checkpoint's folder, .* found 5"),
         ("phases:\n  one: {average: 2}\n  two: {}", "average must be .* got 2"),
         ("label_smoothing_factor: 0.1", "label_smoothing_factor cannot be used here"),
         ("accelerator_config: {even_batches: false}", "accelerator_config cannot be used here .*; leave it out"),
