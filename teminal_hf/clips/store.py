@@ -1,6 +1,5 @@
 """Decoded clips on disk: decoded and resampled once, then mapped by every process and every run that needs them."""
 
-import errno
 import json
 import logging
 import os
@@ -21,8 +20,8 @@ from xxhash import xxh3_128
 
 from teminal_hf.audio.resampling import resampler
 from teminal_hf.audio.waveform import Waveform, trim_bounds
-from teminal_hf.errors import BadClipError, StorageError
-from teminal_hf.storage.atomic import written_whole
+from teminal_hf.errors import BadClipError
+from teminal_hf.storage.atomic import no_full_disk, written_whole
 from teminal_hf.storage.cache import digest, entry_folder
 
 # Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
@@ -32,8 +31,6 @@ SAMPLES, INDEX = "samples.int16", "index.json"
 MAX_THREADS = 8  # each holds a clip or two in memory
 
 logger = logging.getLogger(__name__)
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,12 @@ def _found(folder: Path, n: int) -> ClipStore | None:
 def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Waveform]) -> None:
     clips: list[dict[str, Any] | str] = []
     n_samples = 0
-    try:
+
+    def how_far() -> str:
+        needed = f", all need about {2 * n_samples * n / len(clips) / 2**20:.0f} MiB" if clips else ""
+        return f"; {len(clips)} of {n} decoded clips are written{needed}"
+
+    with no_full_disk(folder, how_far):
         with written_whole(folder / SAMPLES) as draft, draft.open("wb") as file:
             decoded = _in_order(partial(_decode, read, sampling_rate), n)
             for clip, samples in tqdm(decoded, desc="decoding clips", total=n, unit="clip", leave=False):
@@ -150,14 +152,6 @@ def _write(folder: Path, n: int, sampling_rate: int, read: Callable[[int], Wavef
         with written_whole(folder / INDEX) as draft:
             index = {"sampling_rate": sampling_rate, "n_bytes": 2 * n_samples, "clips": clips}
             draft.write_text(json.dumps(index), encoding="utf-8")
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        needed = f", all need about {2 * n_samples * n / len(clips) / 2**20:.0f} MiB" if clips else ""
-        raise StorageError(
-            f"the disk is full: {len(clips)} of {n} decoded clips are written to {folder}{needed}. Make room, for "
-            "instance with `teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk"
-        ) from error
 
 
 def _in_order(read: Callable[[int], _Decoded], n: int) -> Iterator[_Decoded]:

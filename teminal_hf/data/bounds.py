@@ -44,7 +44,7 @@ def check_bounds(values: Mapping[str, Any], bounds: Mapping[str, Bound]) -> None
             raise ConfigError(f"{name} must be {bound}, got {value}")
 
 
-def check_finite(values: Mapping[str, Any]) -> None:
+def check_finite_numbers(values: Mapping[str, Any]) -> None:
     """Raise a ConfigError that names the first of `values` that is NaN or infinite."""
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):

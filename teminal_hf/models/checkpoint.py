@@ -142,7 +142,7 @@ def _in_any_layer(name: str) -> str:
 
 def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:
     """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in."""
-    check_finite(model)
+    check_finite_weights(model)
     plain = merged(model)
     detach_split_forward(plain)
     fit_to_clap(processor)
@@ -153,7 +153,7 @@ def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: st
     return plain
 
 
-def check_finite(model: nn.Module) -> None:
+def check_finite_weights(model: nn.Module) -> None:
     """Raise a DivergedError that names weights which are NaN or infinite."""
     if bad := not_finite(model):
         some = ", ".join(bad[:3]) + (" ..." if len(bad) > 3 else "")

@@ -3,8 +3,10 @@
 import argparse
 import copy
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,7 +26,7 @@ from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.checks import check, check_given, check_phases, check_resumed
-from teminal_hf.runs.yaml_file import PHASES, read_yaml
+from teminal_hf.runs.yaml_file import PHASES, compose, keys, read_yaml
 from teminal_hf.training.config import TeminalConfig
 
 # The flags of transformers that most runs need, for --help.
@@ -175,6 +177,11 @@ def read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
         NotFoundError: no such YAML file, or nothing to resume.
         TakenError: the folder holds another run.
     """
+    with _naming_file(argv, defaults):
+        return _read_config(stage, argv, defaults)
+
+
+def _read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
     config = parse(stage, argv, defaults)
     run_folder.check_folder(stage, config.output_dir, config.run.resume)
     if config.run.resume:  # as it was configured, whatever the defaults are by now
@@ -184,6 +191,22 @@ def read_config(stage: str, argv: Sequence[str], defaults: Path) -> Config:
     for part in config.parts:
         check(part)
     return config
+
+
+@contextmanager
+def _naming_file(argv: Sequence[str], defaults: Path) -> Iterator[None]:
+    """What is wrong with a key of the YAML file that is named comes with the file, unless a flag has set it."""
+    try:
+        yield
+    except ConfigError as error:
+        path = next((part for part in argv[:1] if not part.startswith("-")), None)
+        found = _find(Path(path), defaults) if path else None
+        if path is None or found is None or not found.is_file() or path in str(error):
+            raise
+        flags = {part.lstrip("-").partition("=")[0].removeprefix("no_") for part in argv if part.startswith("--")}
+        if (keys(compose(found)) - flags) & set(re.findall(r"\w+", str(error))):
+            raise type(error)(f"{path}: {error}") from error
+        raise
 
 
 def parse(stage: str, argv: Sequence[str], defaults: Path) -> Config:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
-from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite
+from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite_numbers
 from teminal_hf.data.captions import CONNECTIVES, phrasings
 from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
@@ -65,6 +65,11 @@ def check_given(values: Mapping[str, Any]) -> None:
     check_bounds(values, _BOUNDS)
     check_numbers(values)
     check_distinct(values, (*_FOLDS, "eval_tasks", "report_tasks", "views", "left_out_classes", "known"))
+    if values.get("accelerator_config") is not None:
+        raise ConfigError(
+            f"accelerator_config cannot be used here (found {values['accelerator_config']}): the loss is over "
+            "the batches of all processes, which must be of one size and dealt by one order; leave it out"
+        )
     for name in ("eval_tasks", "report_tasks"):
         chosen = values.get(name, ZSTE_TASKS)
         unknown = [task for task in chosen if task not in ZSTE_TASKS]
@@ -79,7 +84,9 @@ def check(config: "Config") -> None:
     """Raise a ConfigError for settings that make no sense beside one another, or in this recipe."""
     data, run, args = config.data, config.run, config.training
     for part in (data, run, args):
-        check_finite(vars(part))
+        check_finite_numbers(vars(part))
+    if run.model.isdigit() and not Path(run.model).exists():
+        raise ConfigError(f"model must be a checkpoint's folder, its name on the Hub, or clap-mini, found {run.model}")
     policy = run.policy()
     if not (policy.audio_blocks or policy.text_layers or policy.text_pooler or policy.projections):
         raise ConfigError(

@@ -186,11 +186,14 @@ def newest_run() -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    found = _readable(record.parent for record in ROOT.glob(f"**/{RECORD}"))
-    finished = [folder for folder, _ in found if has_weights(folder)]
+    folders = [record.parent for record in ROOT.glob(f"**/{RECORD}")]
+    found = [folder for folder, _ in _readable(folders)]
+    finished = [folder for folder in found if has_weights(folder)]
     if not finished:
+        damaged = [str(folder / RECORD) for folder in folders if folder not in found]
+        but = f" (damaged: {', '.join(damaged[:3])}; put a whole copy in its place)" if damaged else ""
         raise NotFoundError(
-            f"no finished run in {ROOT}/, and a post-trained checkpoint is needed: name one with --model, or train one "
-            "in a few minutes with `make demo`"
+            f"no finished run in {ROOT}/{but}, and a post-trained checkpoint is needed: name one with --model, or "
+            "train one in a few minutes with `make demo`"
         )
     return max(finished, key=lambda folder: (folder / RECORD).stat().st_mtime)

@@ -88,6 +88,14 @@ def compose(path: Path, what_to_do: str = "") -> yaml.MappingNode | None:
     raise ConfigError(f"{path} must hold `key: value` lines, found {_shown(node)}{what_to_do and f'; {what_to_do}'}")
 
 
+def keys(node: yaml.MappingNode | None) -> set[str]:
+    """Those of a file that `compose` has read, and of its phases."""
+    found = {key.value: value for key, value in node.value} if node is not None else {}
+    phases = found.get(PHASES)
+    inner = [value for _, value in phases.value] if isinstance(phases, yaml.MappingNode) else []
+    return set(found).union(*(keys(value) for value in inner if isinstance(value, yaml.MappingNode)))
+
+
 def as_yaml(values: Mapping[str, Any]) -> str:
     """A configuration as a file that `read_yaml` takes: keys in alphabetical order, phases in their own."""
     return yaml.safe_dump({key: values[key] for key in sorted(values)}, sort_keys=False)

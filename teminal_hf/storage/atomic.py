@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from teminal_hf.errors import NotFoundError, StorageError, TakenError
+
+WAYS_OUT = "`teminal cache clear` removes what earlier runs left, TEMINAL_CACHE=FOLDER takes another place"
 
 try:
     import fcntl
@@ -137,8 +139,8 @@ def follow_umask(folder: Path) -> None:
 
 
 @contextmanager
-def no_full_disk(folder: Path) -> Iterator[None]:
-    """What is written in this block goes to `folder`; a full disk is a message that says so.
+def no_full_disk(folder: Path, how_far: Callable[[], str] = str) -> Iterator[None]:
+    """What is written in this block goes to `folder`; a full disk is a message that says so, and `how_far` it came.
 
     Raises:
         StorageError: in the place of what the writing library raised.
@@ -153,6 +155,6 @@ def no_full_disk(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise StorageError(
-            f"the disk of {folder} is full ({free / 2**20:.0f} MiB free): make room and run again (a run goes on by "
-            "--resume); --save_total_limit 1 keeps one checkpoint, `teminal cache clear` removes what earlier runs left"
+            f"the disk of {folder} is full ({free / 2**20:.0f} MiB free{how_far()}): make room and run again (a run "
+            f"goes on by --resume); --save_total_limit 1 keeps one checkpoint, {WAYS_OUT}"
         ) from error

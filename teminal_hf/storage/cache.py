@@ -17,11 +17,10 @@ from typing import Any, Literal
 from huggingface_hub import constants
 
 from teminal_hf.errors import StorageError
-from teminal_hf.storage.atomic import remove_drafts, written_whole
+from teminal_hf.storage.atomic import WAYS_OUT, remove_drafts, written_whole
 
 Kind = Literal["clips", "prefix"]
 KINDS: tuple[Kind, ...] = ("clips", "prefix")
-WAYS_OUT = "`teminal cache clear` removes what earlier runs left, TEMINAL_CACHE=FOLDER takes another place"
 _ABOUT = "about.json"
 
 

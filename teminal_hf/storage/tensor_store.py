@@ -18,8 +18,7 @@ from tqdm.auto import tqdm
 from xxhash import xxh3_128_hexdigest
 
 from teminal_hf.errors import CheckpointError, StorageError
-from teminal_hf.storage.atomic import written_whole
-from teminal_hf.storage.cache import WAYS_OUT
+from teminal_hf.storage.atomic import no_full_disk, written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +119,10 @@ class TensorStore:
                 f"activations are not finite in {self.dtype}: beyond its range (set cache_dtype to bfloat16 or "
                 "float32), or the checkpoint itself gives NaN"
             )
-        try:
-            if self._path(shard).is_dir():
-                shutil.rmtree(self._path(shard))  # nothing of ours
-            with written_whole(self._path(shard)) as draft:
-                save_file({"tokens": tokens}, draft, metadata={"checksum": _checksum(tokens)})
-        except (SafetensorError, OSError) as error:  # the former for a disk that is full
-            raise StorageError(f"cannot write {self._path(shard)}: {error}; {WAYS_OUT}") from error
+        if self._path(shard).is_dir():
+            shutil.rmtree(self._path(shard))  # nothing of ours
+        with no_full_disk(self.folder), written_whole(self._path(shard)) as draft:
+            save_file({"tokens": tokens}, draft, metadata={"checksum": _checksum(tokens)})
 
     def _missing(self) -> list[int]:
         missing = [shard for shard in self._shards if not self._opens(shard)]

@@ -1,18 +1,20 @@
 """Put a sound and a few captions to several models: what the page of `teminal demo` does, without the page."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from teminal_hf.audio.log_mel import LogMel
-from teminal_hf.audio.waveform import Waveform, decode, trim_bounds
+from teminal_hf.audio.sound_file import read_sound
+from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import caption, spoken
 from teminal_hf.data.rendering import Renderer, RenderSettings
-from teminal_hf.errors import BadClipError, DataError, NotFoundError
+from teminal_hf.errors import DataError, NotFoundError
 from teminal_hf.evaluation.plotting import Spectrogram, spectrogram_picture
 from teminal_hf.evaluation.ranking import Ranking, rank
 from teminal_hf.models.checkpoint import load_clap
@@ -72,7 +74,7 @@ def suggest(first: str, second: str) -> tuple[str, str, str]:
     return caption("before", first, second), caption("before", second, first), caption("while", first, second)
 
 
-def read_sound(path: str | None, sampling_rate: int) -> Waveform:
+def given_sound(path: str | None, sampling_rate: int) -> Waveform:
     """A sound file as mono samples at `sampling_rate` Hz.
 
     Raises:
@@ -81,20 +83,11 @@ def read_sound(path: str | None, sampling_rate: int) -> Waveform:
     """
     if path is None:
         raise DataError("there is no sound yet: drop in a file, record one, or compose two clips")
-    try:
-        waveform = decode(path, sampling_rate, MAX_SECONDS)
-    except BadClipError as error:
-        way_out = f"give {FORMATS} (to convert another format: {CONVERSION})"
-        raise DataError(f"the sound {error}" + (f"; {way_out}" if "decoded" in str(error) else "")) from error
-    except FileNotFoundError as error:
+    if not Path(path).is_file():
         raise NotFoundError(
             "the sound is no longer here (sounds are deleted after an hour); compose it or give it again"
-        ) from error
-    try:
-        trim_bounds(waveform, sampling_rate)
-    except BadClipError as error:
-        raise DataError(f"the sound {error}; give one with something to hear") from error
-    return waveform
+        )
+    return read_sound(path, sampling_rate, MAX_SECONDS, called="the sound")
 
 
 def given_captions(captions: Sequence[str | None]) -> list[str]:
@@ -115,11 +108,11 @@ def rank_by_each(listeners: Sequence[Listener], sound: str | None, captions: Seq
     """The captions as each of `listeners` ranks them for the file `sound`.
 
     Raises:
-        DataError: as `given_captions` and `read_sound`.
+        DataError: as `given_captions` and `given_sound`.
     """
     typed = given_captions(captions)
     return [
-        rank(model, processor, read_sound(sound, processor.feature_extractor.sampling_rate), typed)
+        rank(model, processor, given_sound(sound, processor.feature_extractor.sampling_rate), typed)
         for _, model, processor in listeners
     ]
 

@@ -22,9 +22,9 @@ from teminal_hf.tools.listening import (
     RELATIONS,
     VARIANTS,
     compose,
+    given_sound,
     load_listener,
     rank_by_each,
-    read_sound,
     spectrogram,
     suggest,
 )
@@ -114,14 +114,14 @@ def build(model: str, base: str) -> "Blocks":
     def answered(sound: str | None, *captions: str | None) -> "tuple[str, Figure | None]":
         try:
             rankings = rank_by_each(listeners, sound, captions)
-            picture = spectrogram(read_sound(sound, extractor.sampling_rate), extractor)
+            picture = spectrogram(given_sound(sound, extractor.sampling_rate), extractor)
         except Exception as error:
             return _problem(gr, error), None
         return results_html((base, model), rankings), picture
 
     def uploaded(sound: str | None) -> tuple[str, None]:
         try:
-            read_sound(sound, extractor.sampling_rate)
+            given_sound(sound, extractor.sampling_rate)
         except Exception as error:
             return _problem(gr, error), None
         return _WAITING, None

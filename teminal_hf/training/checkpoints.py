@@ -10,7 +10,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from teminal_hf.models.checkpoint import check_finite
+from teminal_hf.models.checkpoint import check_finite_weights
 from teminal_hf.storage.atomic import follow_umask, no_full_disk, remove_drafts, write_json
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class WholeCheckpoints(Trainer):
             )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        check_finite(self.accelerator.unwrap_model(self.model))
+        check_finite_weights(self.accelerator.unwrap_model(self.model))
         super()._save(output_dir, state_dict)
         folder = Path(str(output_dir or self.args.output_dir))
         # A pickle, with the token of the Hub in clear; nothing reads it.

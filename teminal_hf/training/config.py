@@ -139,7 +139,7 @@ class TeminalConfig(TrainingArguments):
         unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double", "pair"}
         if unknown or not self.views:
             raise ConfigError(
-                f"unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double, pair"
+                f"views: unknown view(s) {sorted(unknown)}; choose of {', '.join(STAGE_B_VIEWS)}, single, double, pair"
                 if unknown
                 else "views is empty; name at least one, such as forward"
             )

@@ -40,7 +40,7 @@ def test_nothing_to_hear_is_refused_by_rank_doctor_and_page_alike(name: str, tmp
     finding = doctor._sound(tiny_processor(), path)
     assert finding.level == "problem" and f"a.wav {reason}" in finding.what
     with pytest.raises(DataError, match=f"the sound {reason}"):
-        listening.read_sound(str(path), RATE)
+        listening.given_sound(str(path), RATE)
 
 
 def test_formats_that_are_not_read_come_with_the_way_out(tmp_path: Path) -> None:

@@ -282,11 +282,11 @@ def test_a_full_disk_is_told_with_the_ways_out(esc50: Path, monkeypatch: pytest.
     clips.in_folds([2]).usable(RATE)
     (folder,) = folders()
     (folder / clip_store.INDEX).unlink()
-    message = r"the disk is full: [12] of 6 decoded clips .*/clips/.*, all need about "
+    message = r"the disk of .*/clips/.* is full \(\d+ MiB free; [12] of 6 decoded clips are written, all need about "
     with monkeypatch.context() as patch, pytest.raises(OSError, match=message) as error:
         patch.setattr(clip_store, "written_whole", lambda path: nullcontext(Path("/dev/full")))
         clips.usable(RATE)
-    assert "`teminal cache clear`, or set TEMINAL_CACHE to a folder on a larger disk" in str(error.value)
+    assert "`teminal cache clear` removes what earlier runs left, TEMINAL_CACHE=FOLDER" in str(error.value)
     assert len(clips.usable(RATE)) == 30
 
 

@@ -101,7 +101,7 @@ RECIPE: dict[str, str] = {
     "--neftune_noise_alpha 5": "neftune_noise_alpha cannot be used here",
     "--torch_compile_backend foo": "unknown torch_compile_backend 'foo'",
     "--torch_compile_mode foo": "unknown torch_compile_mode 'foo'",
-    "--accelerator_config nowhere.json": r"nowhere\.json: No such file",
+    "--accelerator_config nowhere.json": "accelerator_config cannot be used here",
     "--accelerator_config {bad": "accelerator_config must be JSON",
     "--push_to_hub": "push_to_hub needs a name",
     "--push_to_hub --hub_model_id a --hub_strategy checkpoint": "hub_strategy checkpoint pushes the optimizer",
@@ -263,7 +263,7 @@ def test_a_damaged_run_beside_is_passed_over(folder: Path, caplog: pytest.LogCap
     damaged = folder / "runs" / "stage_a-001"
     damaged.mkdir(parents=True)
     (damaged / "run.json").write_text("{")
-    assert_refused("demo", "no finished run in runs/")
+    assert_refused("demo", r"no finished run in runs/ \(damaged: runs/stage_a-001/run\.json; put a whole copy")
     assert "stage_a-001 is passed over: " in caplog.text
 
 

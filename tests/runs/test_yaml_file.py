@@ -139,3 +139,25 @@ def test_a_file_of_another_recipe_is_recognised() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             read_config(stage, [str(RECIPES / f"{name}.yaml"), "--source", "x"], RECIPES / f"{stage}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate: -1", "learning_rate must be at least 0, got -1"),
+        ("eval_tasks: [1, 1]", "eval_tasks names 1 twice"),
+        ("views: [x]", "unknown view"),
+        ("model: 5", "model must be a checkpoint's folder, .* found 5"),
+        ("phases:\n  one: {average: 2}\n  two: {}", "average must be .* got 2"),
+        ("label_smoothing_factor: 0.1", "label_smoothing_factor cannot be used here"),
+        ("accelerator_config: {even_batches: false}", "accelerator_config cannot be used here .*; leave it out"),
+    ],
+)
+def test_values_that_make_no_sense_come_with_their_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"^{path}: .*{message}"):
+        read_config("stage_b", [str(path)], RECIPES / "stage_b.yaml")
+    path.write_text("n_groups: 40")
+    with pytest.raises(ConfigError, match=r"^n_groups must be"):
+        read_config("stage_b", [str(path), "--n_groups", "0"], RECIPES / "stage_b.yaml")
