@@ -25,7 +25,9 @@ def read_sound(path: str | Path, sampling_rate: int, max_seconds: float = MAX_SE
     except BadClipError as error:
         text = str(error)
         if text.startswith("cannot be decoded"):
-            text += f"; {FORMATS}, others after a conversion: ffmpeg -i {Path(path).name} {Path(path).stem}.wav"
+            name, stem = Path(path).name, Path(path).stem
+            converted = f"{stem}.wav" if f"{stem}.wav" != name else "converted.wav"
+            text += f"; {FORMATS}, others after a conversion: ffmpeg -i {name} {converted}"
         raise BadClipError(f"{called or path} {text}") from error
     try:
         trim_bounds(waveform, sampling_rate)
