@@ -15,7 +15,7 @@ from teminal_hf.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-Relation = Literal["single", "both", "sequence", "overlap"]
+Relation = Literal["single", "both", "sequence", "overlap", "first", "second"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,11 @@ BOTH = "the sound of {} and {}"
 _HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
+# What training may say of one sound of a sequence alone.
+POSITIONS: dict[Relation, tuple[str, ...]] = {
+    "first": ("it begins with {}", "{} at the beginning", "it opens with {}", "{} comes first", "{} is heard first"),
+    "second": ("it ends with {}", "{} at the end", "it closes with {}", "{} comes second", "{} is heard second"),
+}
 
 
 def caption(connective: str, first: str, second: str) -> str:

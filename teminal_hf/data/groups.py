@@ -13,6 +13,7 @@ from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import (
     BOTH,
     OVERLAP_CONNECTIVES,
+    POSITIONS,
     SEQUENCE_CONNECTIVES,
     SINGLE,
     caption,
@@ -37,13 +38,15 @@ def plan(
     *,
     overlap_connectives: Sequence[str] = OVERLAP_CONNECTIVES,
     leave_out: Sequence[str] = (),
+    positions: float = 0.0,
     start: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """The manifest of `stage` ("stage_a" or "stage_b"): `n_groups` rows of ids, labels and captions, from `start` on.
 
     Captions are stored, so that the manifest is of use without this package. Stage B says order with one of
     `connectives`, and what is heard at once with one of `overlap_connectives` (see `captions.phrasings`, which also
-    leaves out families), drawn anew for each view.
+    leaves out families), drawn anew for each view; a share `positions` of its sequences says what is heard first, or
+    second, alone.
 
     Raises:
         ConfigError: as of `captions.phrasings`.
@@ -66,7 +69,8 @@ def plan(
         a, b = (labels[i] for i in rng.choice(len(labels), 2, replace=False))
         clip_a, clip_b = (by_class[label][rng.integers(len(by_class[label]))] for label in (a, b))
         group = {"group_id": index, "seed": seed, "clip_a": clip_a, "clip_b": clip_b, "label_a": a, "label_b": b}
-        yield group | words(a, b, order, at_once, rng)
+        group |= words(a, b, order, at_once, rng)
+        yield group | (_position_words(a, b, positions, rng) if positions and stage == "stage_b" else {})
 
 
 def _stage_a_words(
@@ -96,12 +100,26 @@ def _stage_b_words(
     }
 
 
+def _position_words(a: str, b: str, share: float, rng: np.random.Generator) -> dict[str, str]:
+    """Of forward and reversed what their captions say, and for a share of them captions of one sound alone."""
+    words: dict[str, str] = {}
+    for view, pair in (("forward", (a, b)), ("reversed", (b, a))):
+        place = int(rng.integers(2))
+        says, templates = list(POSITIONS.items())[place]
+        template, drawn = str(rng.choice(templates)), rng.random() < share
+        words[f"{view}_says"] = says if drawn else "sequence"
+        if drawn:
+            words[f"{view}_caption"] = template.format(spoken(pair[place]))
+    return words
+
+
 def view_meanings(row: Mapping[str, Any], view: str) -> list[str]:
     """Keys of what the view says. The first is its own meaning; the others are captions that hold of its audio as
     well and so are no negatives for it (a double holding X against "the sound of X").
 
     A user's own audio-caption pair (the view `pair`, or a row without labels) means what its caption says; the captions
-    under `<view>_also` are others of the same recording.
+    under `<view>_also` are others of the same recording. Where captions of a manifest may say a position alone, a
+    sequence holds both of its own and an overlay, in which both sounds begin and end, all four.
     """
     if view == PAIR or "label_a" not in row:
         return [caption_key(text) for text in (row[f"{view}_caption"], *row.get(f"{view}_also", ()))]
@@ -112,16 +130,23 @@ def view_meanings(row: Mapping[str, Any], view: str) -> list[str]:
         case "double":
             return [meaning("both", a, b), meaning("single", a), meaning("single", b)]
         case "overlay":
-            return [meaning("overlap", a, b)]
-        case "reversed":
-            return [meaning("sequence", b, a)]
-        case "forward":
-            return [meaning("sequence", a, b)]
+            places = [meaning(place, label) for place in POSITIONS for label in (a, b)]
+            return [meaning("overlap", a, b), *(places if "forward_says" in row else ())]
+        case "forward" | "reversed":
+            pair = (a, b) if view == "forward" else (b, a)
+            if f"{view}_says" not in row:
+                return [meaning("sequence", *pair)]
+            keys = {place: meaning(place, label) for place, label in zip(POSITIONS, pair, strict=True)}
+            keys["sequence"] = meaning("sequence", *pair)
+            return [keys.pop(row[f"{view}_says"]), *keys.values()]
     raise ValueError(f"unknown view {view!r}; choose of {', '.join(sorted({*RENDERED_VIEWS, *STAGE_A_VIEWS}))}")
 
 
 def plain_caption(row: Mapping[str, Any], view: str) -> str:
-    """The view's caption with the words in the order of the sounds: "X before Y", whatever wording was drawn."""
+    """The view's caption with the words in the order of the sounds: "X before Y", whatever wording was drawn. One that
+    says a position alone stays."""
+    if row.get(f"{view}_says", "sequence") != "sequence":
+        return row[f"{view}_caption"]
     if view == "forward":
         return caption("before", row["label_a"], row["label_b"])
     if view == "reversed":

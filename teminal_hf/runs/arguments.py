@@ -65,6 +65,7 @@ class DataArguments(ClipSource):
     )
     overlap_connectives: list[str] = _field("how stage B says that sounds are heard at once", OVERLAP_CONNECTIVES)
     leave_out: list[str] = _field("families of connectives to leave out", ())
+    positions: float = _field("share of stage B's sequences of which one sound's place alone is said, 0 to 1", 0.0)
     augment: bool = _field("vary the clips of training groups: speed, colour, noise, length", False)
     left_out_classes: list[str] = _field("classes to keep out of training; R0 asks what became of them", ())
     gap: float = _field("seconds of silence between two sounds", 0.0)

@@ -26,6 +26,7 @@ _BOUNDS = {
     "reference_size": Bound(1),
     "n_groups": Bound(2),  # a contrast needs two
     "clips_per_class": Bound(1),
+    "positions": Bound(0, 1),
     "gap": Bound(0),
     "crossfade": Bound(0),
     "audio_blocks": Bound(0),
@@ -39,7 +40,16 @@ _BOUNDS = {
 
 
 # What a phase may set for itself: how groups are made and said, the loss, the steps.
-_OF_A_PHASE = {"n_groups", "groups_seed", "connectives", "overlap_connectives", "augment", "gap", "crossfade"}
+_OF_A_PHASE = {
+    "n_groups",
+    "groups_seed",
+    "connectives",
+    "overlap_connectives",
+    "positions",
+    "augment",
+    "gap",
+    "crossfade",
+}
 _OF_A_PHASE |= {*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mixture", "average", "audio_rate"}
 _OF_A_PHASE |= {"plain_share", "num_train_epochs", "max_steps", "per_device_train_batch_size", "leave_out"}
 _OF_A_PHASE |= {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "seed"}

@@ -78,6 +78,7 @@ def group_data(
                     data.connectives,
                     overlap_connectives=data.overlap_connectives,
                     leave_out=data.leave_out,
+                    positions=data.positions,
                 )
             ),
             renderers[split],

@@ -1,7 +1,7 @@
 """The manifest of groups, and what its captions mean."""
 
 from collections import Counter
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -9,8 +9,10 @@ from scipy.stats import binomtest
 
 from support.clips import table
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.captions import FIRST_SOUND, POSITIONS, SECOND_SOUND
 from teminal_hf.data.groups import plain_caption, plan, view_meanings
 from teminal_hf.data.views import RENDERED_VIEWS as VIEWS
+from teminal_hf.data.views import STAGE_B_VIEWS
 
 # The manifest
 
@@ -100,6 +102,23 @@ def test_every_phrasing_is_drawn_and_families_are_left_out(clips: ClipTable) -> 
     assert len(every["overlay"] - some["overlay"]) == 2 * 2
 
 
+def test_a_share_of_the_sequences_says_one_place_alone(clips: ClipTable) -> None:
+    plain, rows = (list(plan("stage_b", clips, 600, 0, positions=share)) for share in (0.0, 0.25))
+    said: Counter[str] = Counter()
+    for before, row in zip(plain, rows, strict=True):
+        for view, (first, second) in (("forward", "ab"), ("reversed", "ba")):
+            text, says = row.pop(f"{view}_caption"), row.pop(f"{view}_says")
+            said[says] += 1
+            named = row[f"label_{second if says == 'second' else first}"].replace("_", " ")
+            whole = before.pop(f"{view}_caption")
+            assert text in ([whole] if says == "sequence" else [t.format(named) for t in POSITIONS[says]])
+        assert row == before  # nothing else has moved
+    assert binomtest(said["first"] + said["second"], 1200, 0.25).pvalue > 1e-3
+    assert binomtest(said["first"], said["first"] + said["second"], 0.5).pvalue > 1e-3
+    assert not {FIRST_SOUND, SECOND_SOUND} & {text for texts in POSITIONS.values() for text in texts}
+    assert "forward_says" not in next(plan("stage_a", clips, 1, 0, positions=0.5))
+
+
 def test_plan_needs_two_classes() -> None:
     with pytest.raises(ValueError, match=r"pairs need two classes; these folds hold \['x'\]"):
         next(plan("stage_b", table({"c": np.zeros(1), "d": np.zeros(1)}, "xx"), 1, 0))
@@ -119,6 +138,39 @@ def test_meanings_across_groups() -> None:
     assert keys["forward", 0] == keys["reversed", 1] and keys["reversed", 0] == keys["forward", 1]
     assert keys["overlay", 0] == keys["overlay", 1] and keys["double", 0] == keys["double", 1]
     assert len(set(keys.values())) == 6
+
+
+def test_what_says_a_place_alone_holds_of_every_recording_with_that_sound_there() -> None:
+    """Against what is heard, event by event."""
+    rows = [
+        {"label_a": a, "label_b": b, "forward_says": forward, "reversed_says": reverse}
+        for a, b in permutations("xyz", 2)
+        for forward, reverse in product(("sequence", "first", "second"), repeat=2)
+    ]
+
+    def heard(row: dict[str, str], view: str) -> tuple[set[str], set[str]]:
+        """Which sounds it begins with, and which it ends with."""
+        a, b = {row["label_a"]}, {row["label_b"]}
+        return {"forward": (a, b), "reversed": (b, a), "overlay": (a | b, a | b)}[view]
+
+    for (row, view), (other, of) in product(product(rows, STAGE_B_VIEWS), repeat=2):
+        begins, ends = heard(row, view)
+        says = other.get(f"{of}_says", "overlap")
+        first, second = heard(other, of)
+        truth = {
+            "first": first <= begins,
+            "second": second <= ends,
+            "sequence": view != "overlay" and (first, second) == (begins, ends),
+            "overlap": view == "overlay" and first == begins,
+        }[says]
+        assert (view_meanings(other, of)[0] in view_meanings(row, view)) == truth
+
+
+def test_in_plain_wording_a_place_stays_a_place() -> None:
+    row = {**ROW, "forward_caption": "it begins with x", "reversed_caption": "y, afterwards x"}
+    row |= {"forward_says": "first", "reversed_says": "sequence"}
+    assert plain_caption(row, "forward") == "it begins with x"
+    assert plain_caption(row, "reversed") == "y before x"
 
 
 def test_a_double_also_holds_its_singles() -> None:
