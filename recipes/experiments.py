@@ -17,6 +17,7 @@ from typing import Any
 
 from teminal_hf.commands.door import door
 from teminal_hf.errors import ConfigError, TeminalError
+from teminal_hf.evaluation.evaluator import accuracies
 from teminal_hf.evaluation.tables import Figure
 from teminal_hf.experiments.report import RESULTS, write_report
 from teminal_hf.experiments.results import read_results, write_result
@@ -101,13 +102,8 @@ def _budget(left: dict[Job, float], at_once: int) -> str:
 
 
 def _figures(result: dict[str, Any]) -> str:
-    before, after = (result[side]["results"] for side in ("before", "after"))
-    pairs = [
-        (task, *(r[task]["accuracy"] if isinstance(r[task], dict) else r[task] for r in (before, after)))
-        for task in _SAID
-        if task in before
-    ]
-    return ", ".join(f"{task} {Figure(base)} -> {Figure(post)}" for task, base, post in pairs)
+    before, after = (accuracies(result[side]["results"]) for side in ("before", "after"))
+    return ", ".join(f"{task} {Figure(before[task])} -> {Figure(after[task])}" for task in _SAID if task in before)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_
 from teminal_hf.clips.labels import class_labels
 from teminal_hf.clips.recordings import holds_recordings, load_rows
 from teminal_hf.clips.soundbank import SOUND_BANK
-from teminal_hf.clips.table import ClipTable, Reader, screen
+from teminal_hf.clips.table import ClipTable, Reader
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.storage.cache import code_id
 
@@ -109,9 +109,8 @@ def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio
     Raises:
         DataError: more than 5 % of the recordings cannot be used, or there is none.
     """
-    if source == SOUND_BANK or (Path(source) / "meta").is_dir():
-        bank = source == SOUND_BANK
-        table = ClipSource(source=SOUND_BANK).load() if bank else ClipSource(data_dir=source).load()
+    if source == SOUND_BANK or (Path(source) / esc50.TABLE).is_file():
+        table = ClipSource(source=source).load()
     else:
         rows = load_rows(source, audio_column)
         dataset, _ = _one_table(rows.splits)
@@ -120,8 +119,7 @@ def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio
         table = _table([f"{i:06d}" for i in range(n)], [""] * n, [1] * n, audio.origins, audio.read)
     if not len(table):
         raise DataError(f"{source} holds no recording; name another data set by --reference")
-    table = table.decoded(sampling_rate)
-    return table.select(screen(len(table), lambda i: table.content(table.ids[i])))
+    return table.audible(sampling_rate)
 
 
 def sound_bank(clips_per_class: int = 12) -> ClipTable:

@@ -30,7 +30,12 @@ class ZsteReport:
 
     def figures(self) -> dict[str, float]:
         """Flat {task: accuracy}, with the averages."""
-        return {k: v["accuracy"] if isinstance(v, dict) else v for k, v in self.results.items()}
+        return accuracies(self.results)
+
+
+def accuracies(results: dict[str, Any]) -> dict[str, float]:
+    """Of a report's results the figures alone: {task: accuracy}, with the averages."""
+    return {task: row["accuracy"] if isinstance(row, dict) else row for task, row in results.items()}
 
 
 class ZsteEvaluator:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
-from teminal_hf.evaluation.evaluator import ZsteReport
+from teminal_hf.evaluation.evaluator import ZsteReport, accuracies
 from teminal_hf.evaluation.legend import legend, single_sounds
 from teminal_hf.evaluation.tables import Cell, Figure, Table
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
@@ -54,15 +54,16 @@ def compare_reports(base: dict[str, Any], post: Sequence[dict[str, Any]], *, see
         DataError: the two sides were asked different items.
     """
     tests = differences(post, [base], seed=seed)
+    before, after = accuracies(base["results"]), [accuracies(report["results"]) for report in post]
     rows: dict[str, Any] = {}
     for key, table in base["results"].items():
-        per_seed = [_accuracy(report["results"][key]) for report in post]
+        per_seed = [figures[key] for figures in after]
         rows[key] = {
             "chance": table["chance"] if isinstance(table, dict) else None,
             "n": len(_clips(base, key)),
             "base": table if isinstance(table, dict) else {"accuracy": table},
             "post": post[0]["results"][key] if len(post) == 1 and isinstance(table, dict) else None,
-            "base_accuracy": _accuracy(table),
+            "base_accuracy": before[key],
             "post_accuracy": float(np.mean(per_seed)),
             "post_seeds": per_seed,
             **tests[key],
@@ -100,10 +101,6 @@ def questions(report: dict[str, Any]) -> dict[str, list[str]]:
 
 def _clips(report: dict[str, Any], key: str) -> list[str]:
     return report["items"][_AVERAGES.get(key, (key,))[0]]["clips"]
-
-
-def _accuracy(table: Any) -> float:
-    return table["accuracy"] if isinstance(table, dict) else table
 
 
 def _item_scores(report: dict[str, Any], key: str) -> NDArray[np.float64]:

@@ -54,9 +54,8 @@ class Table:
 
     def markdown(self) -> str:
         """Percent, and the notes below."""
-        heading = [name.replace("|", "\\|") for name in (self.of, *self.columns)]
-        lines = [_line(heading), _line(["---", *["---:"] * len(self.columns)])]
-        lines += [_line([task.replace("|", "\\|"), *map(_text, cells)]) for task, cells in self.rows.items()]
+        lines = [line((self.of, *self.columns)), line(["---", *["---:"] * len(self.columns)])]
+        lines += [line([task, *map(_text, cells)]) for task, cells in self.rows.items()]
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
     def latex(self) -> str:
@@ -79,8 +78,9 @@ class Table:
         return file.getvalue().rstrip("\n")
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def line(cells: Sequence[str]) -> str:
+    """One of a table in Markdown."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _text(cell: Cell) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from teminal_hf.errors import DataError, NotFoundError
-from teminal_hf.evaluation.legend import ROWS, legend
+from teminal_hf.evaluation.legend import legend, single_sounds
 from teminal_hf.evaluation.report import compare_reports
-from teminal_hf.evaluation.tables import Figure
+from teminal_hf.evaluation.tables import Figure, line
 from teminal_hf.experiments.forest import forest
 from teminal_hf.experiments.results import read_results
 from teminal_hf.runs.settings import SEEDS
@@ -15,8 +15,7 @@ from teminal_hf.runs.yaml_file import read_mapping
 from teminal_hf.storage.atomic import write_json, written_whole
 
 RESULTS, CLAIMS, PAGE, SUMMARY, PICTURE = "results", "claims.yaml", "README.md", "summary.json", "forest.svg"
-_RETENTION = "R0"  # rows of what was known before begin so
-_TASKS = ("1", _RETENTION, "2A", "2C", "3O", "G", "5B", "temporal_average")
+_TASKS = ("2A", "2C", "3O", "G", "5B", "temporal_average")  # beside those of single sounds
 _NOT_MEASURED = "not measured"
 _ROUNDING = 0.02  # share of the answers
 _KEPT = ("chance", "n", "base_accuracy", "post_accuracy", "post_seeds", "difference", "ci95", "p_value")
@@ -110,12 +109,7 @@ def _rounded(value: Any) -> Any:
 def _shown(summary: Mapping[str, Any]) -> list[str]:
     """The tasks of the table that there are."""
     found = summary["base_accuracy"]
-    return [
-        task
-        for name in _TASKS
-        for task in (sorted(t for t in found if t.startswith(name)) if name == _RETENTION else [name])
-        if task in found
-    ]
+    return [*single_sounds(found), *(task for task in _TASKS if task in found)]
 
 
 def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> str:
@@ -130,20 +124,20 @@ def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> st
     ]
     if claims:
         lines += ["## Against the paper", "", *_head("paper's claim", "theirs", "ours", "why they differ")]
-        lines += [_row([c["claim"], c["theirs"], _ours(c.get("ours"), variants), c.get("why", "")]) for c in claims]
+        lines += [line([c["claim"], c["theirs"], _ours(c.get("ours"), variants), c.get("why", "")]) for c in claims]
         lines.append("")
     lines += ["## Variants", "", *_head("variant", "seeds", *tasks, "trained", "minutes", right=True)]
-    lines.append(_row(["base", "", *(str(Figure(summary["base_accuracy"][task])) for task in tasks), "", ""]))
+    lines.append(line(["base", "", *(str(Figure(summary["base_accuracy"][task])) for task in tasks), "", ""]))
     for name, variant in variants.items():
         cells = [_cell(variant["tasks"].get(task)) for task in tasks]
         seeds, share = ", ".join(map(str, variant["seeds"])), f"{Figure(variant['share'])} %"
-        lines.append(_row([name, seeds, *cells, share, f"{variant['minutes']:.0f}"]))
+        lines.append(line([name, seeds, *cells, share, f"{variant['minutes']:.0f}"]))
     lines += [
         "",
         "In a cell the mean over seeds, then the difference from the base and its interval. *Trained* is the share of",
     ]
     lines += ["parameters, *minutes* the training's, stages before it and the frozen prefix included.", ""]
-    lines += [*legend([task for task in tasks if task in ROWS], differences=True), "", f"![differences]({PICTURE})", ""]
+    lines += [*legend(tasks, differences=True), "", f"![differences]({PICTURE})", ""]
     lines += ["## What they are", ""]
     for name, variant in variants.items():
         differs = ", ".join(f"`{key}: {value}`" for key, value in variant["differences"].items())
@@ -174,8 +168,4 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 
 def _head(*names: str, right: bool = False) -> list[str]:
-    return [_row(names), _row(["---", *["---:" if right else "---"] * (len(names) - 1)])]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return [line(names), line(["---", *["---:" if right else "---"] * (len(names) - 1)])]

@@ -65,7 +65,7 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         captions = list(dict.fromkeys(caption for views in wordings.values() for view in views for caption in view))
         captions = list(dict.fromkeys([*captions, *getattr(groups, "captions", ())]))
         self._number = {caption: i for i, caption in enumerate(captions)}
-        self._say(manifest)
+        self._say(manifest, wordings)
         self._hidden, self._ids_and_mask = prefix.captions(captions)
         recordings_id = digest(groups.recordings_id, list(collator.views), code_id(data_collator))
         self._tokens = prefix.recordings(len(manifest), n_views, recordings_id)
@@ -90,15 +90,16 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         draw = getattr(self._rows, "draw_captions", None)
         several = draw is not None and draw(seed, epoch)
         if several:
-            self._say(self._rows.manifest)
+            manifest = self._rows.manifest
+            self._say(manifest, self._collator.captions(manifest))
         return several
 
-    def _say(self, manifest: Sequence[Mapping[str, Any]]) -> None:
+    def _say(self, manifest: Sequence[Mapping[str, Any]], wordings: Mapping[str, list[list[str]]]) -> None:
         n_views = len(self._collator.views)
         self._meanings = self._collator.meanings(manifest).unflatten(0, (n_views, -1)).transpose(0, 1)
         self._words = {
             which: torch.tensor([[self._number[caption] for caption in view] for view in views]).T
-            for which, views in self._collator.captions(manifest).items()
+            for which, views in wordings.items()
         }
 
     def __getstate__(self) -> dict[str, Any]:

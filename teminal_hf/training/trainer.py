@@ -112,8 +112,9 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
                 also_audio, also_text = outputs.audio_embeds[len(meanings) :], outputs.text_embeds[len(meanings) :]
                 parts["retention"] = self.reference.departure(also_audio, also_text, drawn)
             if self.args.mixture and clips is not None:
-                composed = len(meanings) // len(self.args.views) * sum(view != PAIR for view in self.args.views)
-                parts["mixture"] = self.reference.mixture(audio[:composed], clips[:composed], drawn.sentence)
+                of_two = torch.tensor([view != PAIR for view in self.args.views], device=audio.device)
+                rows = of_two.repeat_interleave(len(meanings) // len(of_two))
+                parts["mixture"] = self.reference.mixture(audio[rows], clips[rows], drawn.sentence)
             for name in ("retention", "mixture"):
                 parts["loss"] = parts["loss"] + getattr(self.args, name) * parts.get(name, 0)
         if not parts["loss"].isfinite():

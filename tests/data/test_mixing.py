@@ -83,6 +83,19 @@ def test_their_loss_is_symmetric_infonce_among_themselves(tmp_path: Path) -> Non
     torch.testing.assert_close(parts["loss"], temporal + 0.5 * truth)
 
 
+def test_they_are_no_mixtures_wherever_they_stand_among_the_views(tmp_path: Path) -> None:
+    rows = tiny.groups(8)
+    for row in rows:
+        row["pair"], row["pair_caption"] = {**row["forward"], "array": row["forward"]["array"] * 0}, "wind"
+    figures = []
+    for views in (["pair", *tiny.STAGE_B], [*tiny.STAGE_B, "pair"], tiny.STAGE_B):
+        trainer = tiny.trainer(tmp_path, views=views, mixture=0.5, max_steps=1, train_dataset=rows)
+        trainer.train()
+        figures.append(next(row["loss_mixture"] for row in trainer.state.log_history if "loss_mixture" in row))
+    assert figures[0] == pytest.approx(figures[2], rel=1e-4)
+    assert figures[1] == pytest.approx(figures[2], rel=1e-4)
+
+
 def test_the_recipe_mixes_them_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     captions = [f"{a} before {b}" for a in ("dog", "rain", "wind") for b in ("cow", "bells", "clock")]

@@ -93,9 +93,9 @@ def test_the_report_says_what_was_kept_and_is_the_same_again(kept: tuple[Path, l
 def test_every_row_of_retention_is_shown(tmp_path: Path) -> None:
     keep(tmp_path, "v0", 1, 0.5)
     path = tmp_path / report.RESULTS / "v0-seed-1.json"
-    path.write_text(path.read_text().replace('"8":', '"R0_foreign":'))
+    path.write_text(path.read_text().replace('"8":', '"R0 foreign":'))
     report.write_report(tmp_path)
-    assert "| variant | seeds | 1 | R0_foreign | 3O | trained | minutes |" in (tmp_path / report.PAGE).read_text()
+    assert "| variant | seeds | R0 foreign | 1 | 3O | trained | minutes |" in (tmp_path / report.PAGE).read_text()
 
 
 def test_nothing_to_report_and_what_does_not_belong_together(tmp_path: Path) -> None:
