@@ -49,7 +49,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config.parts[0], clips, folds, processor.feature_extractor)
-    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor, further)
+    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor, further, start.history)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wordings", action="store_true", help="order and overlap in every phrasing there is, in place of the tasks"
     )
+    parser.add_argument(
+        "--retrieval", action="store_true", help="also R@1, R@5, R@10 and mAP@10, captions of recordings and back"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
     parser.add_argument("--json", type=Path, help="write results and every item's score here")
@@ -40,10 +43,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
     from teminal_hf.evaluation.known import evaluation, further_clips
-    from teminal_hf.evaluation.report import compare_reports, comparison_table, results_table, to_json
-    from teminal_hf.evaluation.wordings import wordings_table
+    from teminal_hf.evaluation.report import (
+        compare_reports,
+        comparison_table,
+        results_table,
+        to_json,
+        wordings_table,
+    )
     from teminal_hf.models.checkpoint import load_clap
-    from teminal_hf.runs.lineage import trained_connectives
+    from teminal_hf.runs.lineage import left_out_families, trained_connectives
     from teminal_hf.runs.run_folder import left_out, read_record
     from teminal_hf.storage.atomic import check_writable, write_json
 
@@ -77,6 +85,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             tasks=arguments.tasks,
             prompt=arguments.prompt,
+            families=left_out_families(record),
+            retrieval=arguments.retrieval,
             items=plan_wordings(usable, n_groups=arguments.groups, seed=arguments.seed) if arguments.wordings else None,
         )
         if arguments.wordings:

@@ -145,6 +145,19 @@ def phrasings(names: Sequence[str], relation: Relation = "sequence", leave_out: 
     return kept
 
 
+def of_family(family: str, relation: Relation = "sequence") -> tuple[str, ...]:
+    """The connectives of a family that say the relation.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    found = tuple(name for name, c in CONNECTIVES.items() if (c.family, c.relation) == (family, relation))
+    if not found:
+        known = dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == relation)
+        raise ConfigError(f"no connective of family {family!r} says a {relation}; choose of {', '.join(known)}")
+    return found
+
+
 def check_training_connective(name: str, relation: Relation = "sequence") -> None:
     """Raise a ConfigError unless `name` is a connective of the relation that training may use by its name: neither one
     of task 8's nor one that holds its words."""

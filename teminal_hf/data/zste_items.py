@@ -18,6 +18,7 @@ from teminal_hf.data.captions import (
     caption,
     meaning,
     meaning_id,
+    of_family,
     spoken,
 )
 from teminal_hf.errors import ConfigError, DataError
@@ -46,7 +47,8 @@ _HELD_OUT = {"before": _held_out(True), "after": _held_out(False)}
 @dataclass(frozen=True)
 class Item:
     """One question: `views` of the group (clip_a, clip_b) against `candidates`; `right` are indices as `zste.score`
-    wants them. `wording` is how order is put: "before" or "after", "" where the captions name none."""
+    wants them. `wording` is how order is put: "before" or "after", "" where the captions name none; `family` that of
+    the connective, where an item of task 8 is of a family apart."""
 
     task: str
     group_id: int
@@ -56,6 +58,7 @@ class Item:
     candidates: tuple[str, ...]
     right: tuple[int, ...]
     wording: str = ""
+    family: str = ""
 
 
 def plan_zste(
@@ -65,14 +68,19 @@ def plan_zste(
     seed: int = 0,
     tasks: Sequence[str] = ZSTE_TASKS,
     prompt: str = PROMPT,
+    families: Sequence[str] = (),
 ) -> list[Item]:
     """Items of `tasks` over up to `n_groups` groups (default and maximum: one per clip).
 
     Each clip is used at most once as the first and once as the second of a group; in every other group order is asked
     with "before", in the rest with "after" wording.
 
+    Args:
+        families: of connectives, each asked about every group too, as task 8 in that family's wordings alone: those
+            that a training left out. No other item depends on them.
+
     Raises:
-        ValueError: unknown task, or more groups asked for than there are clips.
+        ConfigError: unknown task or family, or more groups asked for than there are clips.
     """
     unknown = sorted(set(tasks) - set(ZSTE_TASKS))
     if unknown:
@@ -93,6 +101,11 @@ def plan_zste(
             candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
             views = _AUDIO.get(task, ("forward",))
             items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
+        for family in families:
+            rng = np.random.default_rng([seed, group_id, _stream(f"8 {family}")])
+            connective = str(rng.choice(of_family(family)))
+            order = _shuffled([caption(connective, *pair), caption(connective, *pair[::-1])], [0], rng)
+            items.append(Item("8", group_id, clips.ids[a], clips.ids[b], ("forward",), *order, family=family))
     return items
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,20 @@ from torch import nn
 from transformers import ClapProcessor
 
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.captions import caption, meaning
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS, Item, plan_zste
 from teminal_hf.evaluation.embedder import Embedder
-from teminal_hf.evaluation.zste import item_correct, score
+from teminal_hf.evaluation.retrieval import Retrieved, both_ways
+from teminal_hf.evaluation.zste import TASKS, item_correct, score, wilson_interval
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
 
 @dataclass(frozen=True)
 class ZsteReport:
-    """`results` as `zste.score` returns them (and "1_tiled", task 1 on clips repeated to fill the window);
+    """`results` as `zste.score` returns them (and "1_tiled", task 1 on clips repeated to fill the window; "8 FAMILY",
+    task 8 in the wordings of one family; "audio to text R@1" and others as `retrieval.both_ways` names them);
     `wording`: accuracy of each order task by wording; `items`: (task, clip_a, right) of every item, in order, for
     paired comparisons of models on the same items."""
 
@@ -38,6 +41,16 @@ def accuracies(results: dict[str, Any]) -> dict[str, float]:
     return {task: row["accuracy"] if isinstance(row, dict) else row for task, row in results.items()}
 
 
+class _Described(NamedTuple):
+    """A recording of the gallery: `view` of a group, what says it, and what that means."""
+
+    group_id: int
+    clip: str
+    view: str
+    caption: str
+    meaning: str
+
+
 class ZsteEvaluator:
     """ZSTE on one table of test clips: `evaluator(model)` -> `ZsteReport`. Items, rendering and scores are fixed by
     `seed`, so two models (or one, twice) answer the same questions.
@@ -49,6 +62,9 @@ class ZsteEvaluator:
         tasks: of `tasks.ZSTE_TASKS`.
         seed: of the items and their rendering.
         prompt: of class names in tasks 1 and 2; holds one {}.
+        families: of connectives, asked apart as task 8: those that a training left out.
+        retrieval: ask too for the captions of each recording among all recordings' captions, and the other way round:
+            of every group X then Y, Y then X, and both at once. What says the same is right alike.
         settings: how pairs are composed (default: `RenderSettings.of_extractor` of the processor's).
         items: asked instead, such as those of `plan_wordings` with the same seed; what says which to plan is not read.
     """
@@ -62,18 +78,24 @@ class ZsteEvaluator:
         seed: int = 0,
         tasks: Sequence[str] = ZSTE_TASKS,
         prompt: str = PROMPT,
+        families: Sequence[str] = (),
+        retrieval: bool = False,
         settings: RenderSettings | None = None,
         items: Sequence[Item] | None = None,
     ) -> None:
         self.clips, self.processor, self.seed = clips, processor, seed
-        planned = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt) if items is None else items
-        self.items: list[Item] = list(planned)
+        if items is None:
+            items = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt, families=families)
+        self.items: list[Item] = list(items)
         renderer = Renderer(clips, settings or RenderSettings.of_extractor(processor.feature_extractor))
         groups = list(dict.fromkeys((i.clip_a, i.clip_b, seed, i.group_id) for i in self.items))
         of_items = (view for item in self.items for view in (*item.views, *(["tiled"] if item.task == "1" else [])))
-        views = list(dict.fromkeys(of_items))  # of every group: each has an item of every task
+        self._gallery = _gallery(clips, groups) if retrieval else []
+        of_gallery = (described.view for described in self._gallery)
+        views = list(dict.fromkeys((*of_items, *of_gallery)))  # of every group: each has an item of every task
         self._sounds = {key: row for row, key in enumerate((group[-1], view) for group in groups for view in views)}
-        captions = {caption: None for item in self.items for caption in item.candidates}
+        captions = dict.fromkeys(caption for item in self.items for caption in item.candidates)
+        captions |= dict.fromkeys(described.caption for described in self._gallery)
         self._captions = {caption: i for i, caption in enumerate(captions)}
         self.embedder = Embedder(processor, renderer, groups, views, list(captions))
 
@@ -86,14 +108,16 @@ class ZsteEvaluator:
         return self.embedder.stores(model, split_point)
 
     def _report(self, audio: NDArray[np.float64], text: NDArray[np.float64]) -> ZsteReport:
-        questions = [(item.task, item, item.views) for item in self.items]
+        questions = [(f"{item.task} {item.family}".strip(), item, item.views) for item in self.items]
         questions += [("1_tiled", item, ("tiled",)) for item in self.items if item.task == "1"]
         scores = [self._scores(item, views, audio, text) for _, item, views in questions]
         right, tasks = [item.right for _, item, _ in questions], [item.task for _, item, _ in questions]
-        n = len(self.items)
-        results = score(scores[:n], right[:n], tasks[:n])
-        if len(questions) > n:
-            results["1_tiled"] = score(scores[n:], right[n:], tasks[n:])["1"]
+        apart = [name if name not in TASKS else "" for name, *_ in questions]  # of rows beside the tasks'
+        results: dict[str, Any] = {}
+        for row in dict.fromkeys(apart):
+            rows = [i for i, name in enumerate(apart) if name == row]
+            scored = score([scores[i] for i in rows], [right[i] for i in rows], [tasks[i] for i in rows])
+            results |= {row: scored[tasks[rows[0]]]} if row else scored
         correct = [item_correct(*row) for row in zip(scores, right, tasks, strict=True)]
         wording: dict[str, dict[str, list[float]]] = {}
         for (name, item, _), value in zip(questions, correct, strict=True):
@@ -101,10 +125,38 @@ class ZsteEvaluator:
                 wording.setdefault(name, {}).setdefault(item.wording, []).append(value)
         wording_means = {task: {w: float(np.mean(v)) for w, v in by.items()} for task, by in wording.items()}
         items = [(name, item.clip_a, value) for (name, item, _), value in zip(questions, correct, strict=True)]
+        if self._gallery:
+            for name, found in self._retrieved(audio, text).items():
+                n = len(found.values)
+                ci95 = list(wilson_interval(sum(found.values), n))
+                results[name] = {"accuracy": sum(found.values) / n, "chance": found.chance, "n": n, "ci95": ci95}
+                items += [(name, d.clip, value) for d, value in zip(self._gallery, found.values, strict=True)]
         return ZsteReport(results, wording_means, items)
+
+    def _retrieved(self, audio: NDArray[np.float64], text: NDArray[np.float64]) -> dict[str, Retrieved]:
+        recordings = audio[[self._sounds[described.group_id, described.view] for described in self._gallery]]
+        captions = text[[self._captions[described.caption] for described in self._gallery]]
+        return both_ways(recordings, captions, [described.meaning for described in self._gallery])
 
     def _scores(
         self, item: Item, views: Sequence[str], audio: NDArray[np.float64], text: NDArray[np.float64]
     ) -> list[float]:
         rows = audio[[self._sounds[item.group_id, view] for view in views]]
         return (rows @ text[[self._captions[c] for c in item.candidates]].T).ravel().tolist()
+
+
+def _gallery(clips: ClipTable, groups: Sequence[tuple[str, str, int, int]]) -> list[_Described]:
+    """Three recordings of each group, order said by "before" and "after" in turns."""
+    label = dict(zip(clips.ids, clips.labels, strict=True))
+    gallery = []
+    for clip_a, clip_b, _, group_id in groups:
+        a, b = label[clip_a], label[clip_b]
+        order = ("before", "after")[group_id % 2]
+        for view, said, heard in (
+            ("forward", order, (a, b)),
+            ("reversed", order, (b, a)),
+            ("overlay", "while", (a, b)),
+        ):
+            means = meaning("overlap" if view == "overlay" else "sequence", *heard)
+            gallery.append(_Described(group_id, clip_a, view, caption(said, *heard), means))
+    return gallery

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from teminal_hf.evaluation.retrieval import AUDIO_TO_TEXT, TEXT_TO_AUDIO
+
 KNOWN = "R0"  # what was known: of the run's own test clips; others follow it with their name
 LEFT_OUT, LEFT_OUT_OF_ALL = f"{KNOWN} left out", f"{KNOWN} left out of all"
 
@@ -24,7 +26,7 @@ ROWS: dict[str, str] = {
     "5B": 'two sounds in sequence, "the first sound is X" and "the second sound is Y": mean of the two',
     "6": "three sounds in sequence: which of their six orders",
     "7": "one sound before or after two overlaid ones: which is alone, and is it first or last",
-    "8": "as 3O, with connectives never used in training",
+    "8": "as 3O, with three connectives that training uses only where it is told to use all of them",
     "G": "a pair of recordings, X then Y and Y then X, and their two captions: all right (CompA's group score)",
     "1_tiled": "task 1 with clips repeated to fill the window",
     "temporal_average": "mean of 2A, 2B, 2C, 2D, 3A, 3B, 4A, 4B, 5A and 5B",
@@ -40,7 +42,17 @@ def single_sounds(rows: Iterable[str]) -> list[str]:
 
 
 def meaning_of(row: str) -> str:
-    """What it asks; of recordings of another collection too, which are in its name."""
+    """What it asks; also of rows whose name says more: another collection, a family of wordings, retrieval."""
+    for side, (asked, found) in {
+        AUDIO_TO_TEXT: ("recording", "caption"),
+        TEXT_TO_AUDIO: ("caption", "recording"),
+    }.items():
+        if row.startswith(side):
+            figure = row.removeprefix(f"{side} ")
+            what = f"a {found} that fits is among the {figure[2:]} highest" if figure[0] == "R" else "average precision"
+            return f"a {asked} of two sounds, among all {found}s (X then Y, Y then X, both at once): {what}"
+    if row.startswith("8 "):
+        return f'as 3O, in the wordings of the family "{row.removeprefix("8 ")}", which training left out'
     return ROWS[row] if row in ROWS else f"R0 of the recordings of {row.removeprefix(f'{KNOWN} ')}"
 
 

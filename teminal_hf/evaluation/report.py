@@ -1,17 +1,18 @@
-"""Before against after: ZSTE of models on the same items, as rows, a table and JSON."""
+"""Tables of reports: before against after on the same items, and order in every phrasing; rows and JSON of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from teminal_hf.data.captions import CONNECTIVES
 from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import ZsteReport, accuracies
 from teminal_hf.evaluation.legend import legend, single_sounds
 from teminal_hf.evaluation.tables import Cell, Figure, Table
-from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
+from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS, wilson_interval
 from teminal_hf.storage.records import NUMBER
 
 _RESULT = {"accuracy": NUMBER, "chance": NUMBER, "n": int, "ci95": [NUMBER, NUMBER]}
@@ -30,6 +31,14 @@ ROWS = {  # as `compare_reports` does
     }
 }
 _AVERAGES = {"temporal_average": TEMPORAL_TASKS, "order_average": ORDER_TASKS}
+_WORDINGS_NOTES = (
+    "Percent; higher is better. Chance is what guessing reaches. Brackets are Wilson's 95 % intervals; every phrasing "
+    "is asked about the same recordings.",
+    "",
+    "- where chance is 50: two sounds in sequence, the caption against the one with the sounds exchanged (3O)",
+    '- where chance is 33.3: two sounds overlaid, the caption against "X before Y" and "Y before X" (3B)',
+    "- trained: whether the model's run.json says so, of it or of what it started from; empty without one",
+)
 
 
 def to_json(report: ZsteReport) -> dict[str, Any]:
@@ -150,12 +159,33 @@ def comparison_table(
     return Table(("chance", "n", before, *methods, *headings), table, notes)
 
 
+def wordings_table(reports: Mapping[str, ZsteReport], trained: Collection[str] | None) -> Table:
+    """A row for each phrasing, a column for each model.
+
+    Args:
+        reports: by heading, of a `ZsteEvaluator` with the items of `plan_wordings`.
+        trained: connectives that the last model was trained on; None where nothing says.
+    """
+    first, *_ = reports.values()
+    rows: dict[str, list[Cell]] = {}
+    for task, wordings in first.wording.items():
+        chance, n = first.results[task]["chance"], first.results[task]["n"] // len(wordings)
+        for name in wordings:
+            means = [report.wording[task][name] for report in reports.values()]
+            is_trained = None if trained is None else "yes" if name in trained else "no"
+            cells = [Figure(mean, wilson_interval(round(mean * n), n)) for mean in means]
+            row = CONNECTIVES[name].template.format(first="X", second="Y")
+            rows[row] = [CONNECTIVES[name].family, is_trained, Figure(chance), n, *cells]
+    return Table(("family", "trained", "chance", "n", *reports), rows, _WORDINGS_NOTES, of="wording")
+
+
 def _after(row: dict[str, Any]) -> Figure:
     seeds = row["post_seeds"] if len(row["post_seeds"]) > 1 else ()
     return Figure(row["post_accuracy"], row["post"]["ci95"] if row["post"] else None, seeds)
 
 
 def _in_order(rows: dict[str, Any]) -> dict[str, Any]:
-    """Single sounds first, what was lost beside what it is lost from; averages last, as they are."""
-    first = single_sounds(rows)
-    return {task: rows[task] for task in (*first, *(task for task in rows if task not in first))}
+    """Single sounds first, what was lost beside what it is lost from; averages last."""
+    first, last = single_sounds(rows), [task for task in rows if task in _AVERAGES]
+    between = [task for task in rows if task not in (*first, *last)]
+    return {task: rows[task] for task in (*first, *between, *last)}

@@ -103,6 +103,9 @@ class RunArguments:
     eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
     report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
+    retrieval: bool = _field(
+        "ask in the final table for captions of recordings, and recordings of captions, too", False
+    )
     known: list[str] = _field("further folders or data sets of sounds that R0 of the final table asks about", ())
     known_names: list[str] = _field("R0's candidate names for these (default: each one's own classes)", ())
     report_seed: int = _field("seed of the ZSTE items", 0)

@@ -1,6 +1,6 @@
 """The figures of a finished run: its base and its result on the same items."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.runs.arguments import Config
+from teminal_hf.runs.lineage import left_out_families
 from teminal_hf.runs.training_data import TrainingData
 from teminal_hf.storage.atomic import write_json
 
@@ -24,14 +25,20 @@ FIGURES, PICTURE = "zste.json", "zste.png"
 
 
 def evaluators(
-    config: Config, data: TrainingData, processor: ClapProcessor, further: Mapping[str, ClipTable] | None = None
+    config: Config,
+    data: TrainingData,
+    processor: ClapProcessor,
+    further: Mapping[str, ClipTable] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[ZsteEvaluator | None, Evaluation | None]:
     """ZSTE during training, on the validation clips, and at the end, on the test clips, with what was known (R0),
-    of the recordings `further` as well; None where there are none."""
+    of the recordings `further` as well, and with the families of wordings that neither this run nor the stages before
+    it, `history`, were trained on; None where there are no clips."""
     run = config.run
+    families = left_out_families({"stage": config.stage, "settings": config.given, "history": history})
     asked = (
-        (data.validation_clips, run.eval_groups, run.eval_tasks),
-        (data.test_clips, run.report_groups, run.report_tasks),
+        (data.validation_clips, run.eval_groups, run.eval_tasks, ()),
+        (data.test_clips, run.report_groups, run.report_tasks, families),
     )
     made = [
         None
@@ -42,9 +49,11 @@ def evaluators(
             n_groups=None if n_groups is None else min(n_groups, len(clips)),
             seed=run.report_seed,
             tasks=tasks,
+            families=families,
+            retrieval=run.retrieval and clips is data.test_clips,
             settings=data.settings,
         )
-        for clips, n_groups, tasks in asked
+        for clips, n_groups, tasks, families in asked
     ]
     during, final = made
     if final is None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 
-from teminal_hf.data.captions import OVERLAP_CONNECTIVES, SEQUENCE_CONNECTIVES, Relation, phrasings
+from teminal_hf.data.captions import CONNECTIVES, OVERLAP_CONNECTIVES, SEQUENCE_CONNECTIVES, Relation, phrasings
 from teminal_hf.errors import ConfigError
 from teminal_hf.hub.cards import is_local, public_name
 from teminal_hf.models.checkpoint import CLAP_MINI
@@ -109,6 +109,16 @@ def trained_connectives(record: Mapping[str, Any]) -> set[str] | None:
                 said |= {*phrasings(drawn[name], relation, drawn.get("leave_out", ()))}
             said |= {"before"} if drawn.get("plain_share") else set()
     return said if record else None
+
+
+def left_out_families(record: Mapping[str, Any]) -> list[str]:
+    """The families of connectives of order that a run's settings, or one of its phases', leave out, and that neither it
+    nor a stage before it said order with."""
+    settings = record.get("settings", {})
+    asked = {name for part in (settings, *settings.get(PHASES, {}).values()) for name in part.get("leave_out", ())}
+    said = {CONNECTIVES[name].family for name in trained_connectives(record) or ()}
+    of_order = dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == "sequence")
+    return [family for family in of_order if family in asked - said]
 
 
 def _described(name: str) -> str:

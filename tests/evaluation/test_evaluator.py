@@ -17,9 +17,10 @@ from teminal_hf.errors import BadClipError, ConfigError, DataError, NotFoundErro
 from teminal_hf.evaluation.embedder import Embedder
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.ranking import rank
+from teminal_hf.evaluation.report import results_table
 from teminal_hf.evaluation.zste import score
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.embed import embed_text, warn_if_collapsed
+from teminal_hf.models.embed import embed_audio, embed_text, warn_if_collapsed
 from teminal_hf.models.split import SplitPoint
 
 TASKS = ("1", "2A", "3A", "3O", "5A", "G")
@@ -98,6 +99,32 @@ def test_items_carry_their_scores_and_wording_is_apart(mini, evaluator) -> None:
         assert np.mean(values) == pytest.approx(report.results[task]["accuracy"])
     assert set(report.wording) == {"3A", "3O", "G"}
     assert set(report.wording["3O"]) == {"before", "after"}
+
+
+def test_a_family_of_wordings_is_a_row_of_its_own(mini, evaluator) -> None:
+    """As 3O asked with these captions by hand; all other rows stay."""
+    model, processor = mini
+    apart = ZsteEvaluator(
+        evaluator.clips, processor, n_groups=6, tasks=(*TASKS, "8"), families=["start and end", "followed by"]
+    )
+    report = apart(model)
+    assert {task: report.results[task] for task in TASKS} == {task: evaluator(model).results[task] for task in TASKS}
+    text = {caption: embed_text(model, processor, [caption])[0] for item in apart.items for caption in item.candidates}
+    renderer = Renderer(apart.clips, RenderSettings(16_000, 10.0))
+    for row, family in (("8", ""), ("8 start and end", "start and end"), ("8 followed by", "followed by")):
+        right = []
+        for item in [item for item in apart.items if (item.task, item.family) == ("8", family)]:
+            sound = renderer.views(item.clip_a, item.clip_b, 0, item.group_id)["forward"]
+            audio = embed_audio(model, processor, [sound])[0]
+            ours, other = (float(audio @ text[item.candidates[i]]) for i in (item.right[0], 1 - item.right[0]))
+            right.append(float(ours > other))
+        assert [value for name, _, value in report.items if name == row] == right
+        assert (report.results[row]["n"], report.results[row]["chance"]) == (6, 0.5)
+        assert report.results[row]["accuracy"] == pytest.approx(np.mean(right))
+    table = results_table(report.results)
+    rows = list(table.rows)
+    assert rows[rows.index("8") :] == ["8", "G", "8 start and end", "8 followed by", "order_average"]
+    assert 'in the wordings of the family "start and end"' in table.markdown()
 
 
 def test_embed_text_keeps_the_order_of_its_captions(mini) -> None:

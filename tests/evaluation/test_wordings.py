@@ -6,7 +6,7 @@ from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import CONNECTIVES, caption
 from teminal_hf.data.zste_items import plan_wordings
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
-from teminal_hf.evaluation.wordings import wordings_table
+from teminal_hf.evaluation.report import wordings_table
 from teminal_hf.models.checkpoint import load_clap
 
 

@@ -9,7 +9,14 @@ from support.paths import ROOT
 from teminal_hf.errors import ConfigError
 from teminal_hf.models.stages import Trainable
 from teminal_hf.runs.arguments import Config, parse
-from teminal_hf.runs.lineage import StartingPoint, facts_of, history_of, starting_point, trained_connectives
+from teminal_hf.runs.lineage import (
+    StartingPoint,
+    facts_of,
+    history_of,
+    left_out_families,
+    starting_point,
+    trained_connectives,
+)
 from teminal_hf.runs.training_data import TrainingData
 
 
@@ -83,3 +90,6 @@ def test_what_a_run_was_taught_to_say_is_read_from_its_records() -> None:
     assert said is not None
     assert said >= {"before", "and later", "after", "comes after", "while", "during", "ends with"}
     assert not said & {"comes before", "then", "followed by", "until", "as"}
+    # "and later" was said in the first phase, "before" with its plain share: these two are not unseen.
+    assert left_out_families(second) == ["followed by", "preceded by", "until"]
+    assert left_out_families(plain) == left_out_families({}) == []
