@@ -1,6 +1,7 @@
 """Experiments: every variant of a suite is run as an ordinary recipe, and the report is made of what is kept of them.
 
     python recipes/experiments.py SUITE [--only NAME ...] [--seeds 1 2 3] [--jobs 2] [--model M] [--data_dir D]
+                                        [--known FOLDER ... --known_names NAME ...]
     python recipes/experiments.py --report
 
 SUITE is a YAML file of named variants, each the differences from a base recipe; `core` and `extended` are those of
@@ -40,6 +41,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time, which share the cores (2)")
     parser.add_argument("--model", help="base checkpoint")
     parser.add_argument("--data_dir", help="folder of ESC-50")
+    parser.add_argument("--known", nargs="+", metavar="FOLDER", help="further sounds, which R0 asks about too")
+    parser.add_argument("--known_names", nargs="+", metavar="NAME", help="candidate names for these")
     parser.add_argument("--report", action="store_true", help="run nothing; write the report of all that is kept")
     parser.add_argument("--reports", type=Path, default=Path("reports/esc50"), help="folder of results and report")
     arguments = parser.parse_args(argv)
@@ -58,7 +61,7 @@ def run_suite(arguments: argparse.Namespace) -> None:
     """Run what is not done yet, keep what the report needs of each run, and name those that failed."""
     named = Path(arguments.suite)
     path = named if named.suffix else SUITES / f"{named}.yaml"
-    places = {"model": arguments.model, "data_dir": arguments.data_dir}
+    places = {name: getattr(arguments, name) for name in ("model", "data_dir", "known", "known_names")}
     chosen = {"only": arguments.only, "seeds": arguments.seeds, "places": places}
     jobs = plan(read_suite(path), ROOT / "experiments", **chosen)
     for job in jobs:

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from teminal_hf.commands.clips import add_clip_arguments, clip_source
+from teminal_hf.data.captions import ORDER_FAMILIES
 from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS
 from teminal_hf.evaluation.tables import FORMATS
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--known_names", nargs="+", help="R0's candidate names for these (default: their own classes)")
     parser.add_argument(
         "--wordings", action="store_true", help="order and overlap in every phrasing there is, in place of the tasks"
+    )
+    parser.add_argument(
+        "--families", nargs="+", choices=ORDER_FAMILIES, metavar="FAMILY", help="of wordings, asked apart as task 8"
     )
     parser.add_argument(
         "--retrieval", action="store_true", help="also R@1, R@5, R@10 and mAP@10, captions of recordings and back"
@@ -85,7 +89,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             tasks=arguments.tasks,
             prompt=arguments.prompt,
-            families=left_out_families(record),
+            families=arguments.families or left_out_families(record),
             retrieval=arguments.retrieval,
             items=plan_wordings(usable, n_groups=arguments.groups, seed=arguments.seed) if arguments.wordings else None,
         )

@@ -98,6 +98,7 @@ CONNECTIVES = {
 }
 SEQUENCE_CONNECTIVES, OVERLAP_CONNECTIVES = ("before", "after"), ("while",)
 FAMILIES = tuple(dict.fromkeys(connective.family for connective in CONNECTIVES.values()))
+ORDER_FAMILIES = tuple(dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == "sequence"))
 ALL = "all"  # phrasings of the relation, those of task 8 among them: it measures unseen words no longer
 
 SINGLE = "the sound of {}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from teminal_hf.evaluation.retrieval import AUDIO_TO_TEXT, TEXT_TO_AUDIO
 
 KNOWN = "R0"  # what was known: of the run's own test clips; others follow it with their name
+FAMILY = "8 "  # a family of wordings' name follows
 LEFT_OUT, LEFT_OUT_OF_ALL = f"{KNOWN} left out", f"{KNOWN} left out of all"
 
 ROWS: dict[str, str] = {
@@ -51,8 +52,8 @@ def meaning_of(row: str) -> str:
             figure = row.removeprefix(f"{side} ")
             what = f"a {found} that fits is among the {figure[2:]} highest" if figure[0] == "R" else "average precision"
             return f"a {asked} of two sounds, among all {found}s (X then Y, Y then X, both at once): {what}"
-    if row.startswith("8 "):
-        return f'as 3O, in the wordings of the family "{row.removeprefix("8 ")}", which training left out'
+    if row.startswith(FAMILY):
+        return f'as 3O, in the wordings of the family "{row.removeprefix(FAMILY)}"'
     return ROWS[row] if row in ROWS else f"R0 of the recordings of {row.removeprefix(f'{KNOWN} ')}"
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from teminal_hf.errors import DataError, NotFoundError
-from teminal_hf.evaluation.legend import legend, single_sounds
+from teminal_hf.evaluation.legend import FAMILY, KNOWN, legend, meaning_of, single_sounds
 from teminal_hf.evaluation.report import compare_reports
-from teminal_hf.evaluation.tables import Figure, line
+from teminal_hf.evaluation.tables import Cell, Figure, Table, line
 from teminal_hf.experiments.forest import forest
 from teminal_hf.experiments.results import read_results
 from teminal_hf.runs.settings import SEEDS
@@ -16,6 +16,15 @@ from teminal_hf.storage.atomic import write_json, written_whole
 
 RESULTS, CLAIMS, PAGE, SUMMARY, PICTURE = "results", "claims.yaml", "README.md", "summary.json", "forest.svg"
 _TASKS = ("2A", "2C", "3O", "G", "5B", "temporal_average")  # beside those of single sounds
+_HEADLINE = {
+    KNOWN: "what was known, single sounds in five prompts and both paddings",
+    "1": "which single sound?",
+    "2A": "which two sounds?",
+    "3A": "before, after or while?",
+    "3O": "which came first?",
+    "G": "two recordings, two captions, all right",
+    "temporal_average": "mean of ten tasks about two sounds",
+}
 _NOT_MEASURED = "not measured"
 _ROUNDING = 0.02  # share of the answers
 _KEPT = ("chance", "n", "base_accuracy", "post_accuracy", "post_seeds", "difference", "ci95", "p_value")
@@ -38,6 +47,29 @@ def write_report(folder: Path) -> None:
     for name, text in texts.items():
         with written_whole(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
+
+
+def headline(summary: Mapping[str, Any], variant: str) -> Table:
+    """A short table of one variant against the base, for pages that show a result and not all of them.
+
+    Raises:
+        NotFoundError: the summary does not have it.
+    """
+    if variant not in summary["variants"]:
+        raise NotFoundError(f"no results of {variant}; there are {', '.join(summary['variants']) or 'none'}")
+    found = summary["variants"][variant]["tasks"]
+    asked = {KNOWN: _HEADLINE[KNOWN], **{task: meaning_of(task) for task in single_sounds(found)}, **_HEADLINE}
+    rows: dict[str, list[Cell]] = {}
+    for task, row in ((task, found[task]) for task in asked if task in found and task != "1_tiled"):
+        difference = Figure(row["difference"], row["ci95"], signed=True)
+        chance = None if row["chance"] is None else Figure(row["chance"])
+        rows[f"{task}: {asked[task]}"] = [
+            chance,
+            Figure(row["base_accuracy"]),
+            Figure(row["post_accuracy"]),
+            difference,
+        ]
+    return Table(("chance", "before", "after", "difference"), rows)
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,12 +170,29 @@ def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> st
     ]
     lines += ["parameters, *minutes* the training's, stages before it and the frozen prefix included.", ""]
     lines += [*legend(tasks, differences=True), "", f"![differences]({PICTURE})", ""]
+    lines += _families(summary)
     lines += ["## What they are", ""]
     for name, variant in variants.items():
         differs = ", ".join(f"`{key}: {value}`" for key, value in variant["differences"].items())
         stages = " after ".join([variant["stage"], *reversed(variant["after"])])
         lines.append(f"- **{name}** ({variant['suite']}, {stages}): {variant['about']}{differs and f'; {differs}'}")
     return "\n".join(lines) + "\n"
+
+
+def _families(summary: Mapping[str, Any]) -> list[str]:
+    """A table of the families of wordings, each asked of the variants that were asked about it; none, no table."""
+    asked = {
+        name: {task: row for task, row in variant["tasks"].items() if task.startswith(FAMILY)}
+        for name, variant in summary["variants"].items()
+    }
+    asked = {name: rows for name, rows in asked.items() if rows}
+    families = list(dict.fromkeys(task for rows in asked.values() for task in rows))
+    if not families:
+        return []
+    lines = ["## Order in other words", "", *_head("variant", *(task.removeprefix(FAMILY) for task in families))]
+    lines.append(line(["base", *(str(Figure(summary["base_accuracy"][task])) for task in families)]))
+    lines += [line([name, *(_cell(rows.get(task)) for task in families)]) for name, rows in asked.items()]
+    return [*lines, "", "As 3O, in the wordings of one family of `captions.py` each; what a family is, is there.", ""]
 
 
 def _ours(asked: Mapping[str, Any] | None, variants: Mapping[str, Any]) -> str:

@@ -112,7 +112,7 @@ def plan(
     *,
     only: Collection[str] = (),
     seeds: Sequence[int] = (),
-    places: Mapping[str, str | None] | None = None,
+    places: Mapping[str, str | Sequence[str] | None] | None = None,
 ) -> list[Job]:
     """The runs of these variants, each after the one that it goes on from.
 
@@ -120,7 +120,7 @@ def plan(
         root: the folder of all suites' runs.
         only: names of variants; default all. Those that they go on from come with them.
         seeds: in the place of the suite's.
-        places: model and data_dir, where they are given.
+        places: model, data_dir, known and known_names, where they are given.
 
     Raises:
         ConfigError: `only` names a variant that is not there.
@@ -139,7 +139,7 @@ def plan(
     for variant in variants:
         folder = root / variant.suite
         for seed in sorted(wanted[variant.name]):
-            of_seed: dict[str, Any] = {"seed": seed, "groups_seed": seed}
+            of_seed: dict[str, Any] = {"seed": seed}  # the groups are the recipe's, and so is their frozen prefix
             if variant.after is not None:
                 of_seed["start_from"] = (folder / variant.after / f"seed-{seed}").as_posix()
             settings = {**variant.settings, **of_seed, **given}

@@ -103,6 +103,9 @@ class RunArguments:
     eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
     report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
+    families: list[str] = _field(
+        "families of wordings that the final table asks apart (default: those that training left out)", ()
+    )
     retrieval: bool = _field(
         "ask in the final table for captions of recordings, and recordings of captions, too", False
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, SchedulerType
 
 from teminal_hf.data.bounds import SEED, Bound, check_bounds, check_distinct, check_finite_numbers
-from teminal_hf.data.captions import CONNECTIVES, phrasings
+from teminal_hf.data.captions import CONNECTIVES, of_family, phrasings
 from teminal_hf.data.views import PAIR, STAGE_A_VIEWS, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError, DataError
@@ -110,6 +110,8 @@ def check(config: "Config") -> None:
     if config.stage == "stage_b":
         phrasings(data.connectives, "sequence", data.leave_out)
         phrasings(data.overlap_connectives, "overlap", data.leave_out)
+    for family in run.families:
+        of_family(family)
     _check_folds(config)
     _check_views(config)
     _check_evaluation(config)

@@ -32,10 +32,10 @@ def evaluators(
     history: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[ZsteEvaluator | None, Evaluation | None]:
     """ZSTE during training, on the validation clips, and at the end, on the test clips, with what was known (R0),
-    of the recordings `further` as well, and with the families of wordings that neither this run nor the stages before
-    it, `history`, were trained on; None where there are no clips."""
+    of the recordings `further` as well, and with families of wordings: by default those that neither this run nor the
+    stages before it, `history`, were trained on; None where there are no clips."""
     run = config.run
-    families = left_out_families({"stage": config.stage, "settings": config.given, "history": history})
+    families = run.families or left_out_families({"stage": config.stage, "settings": config.given, "history": history})
     asked = (
         (data.validation_clips, run.eval_groups, run.eval_tasks, ()),
         (data.test_clips, run.report_groups, run.report_tasks, families),

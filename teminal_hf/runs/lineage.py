@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 
-from teminal_hf.data.captions import CONNECTIVES, OVERLAP_CONNECTIVES, SEQUENCE_CONNECTIVES, Relation, phrasings
+from teminal_hf.data.captions import (
+    CONNECTIVES,
+    ORDER_FAMILIES,
+    OVERLAP_CONNECTIVES,
+    SEQUENCE_CONNECTIVES,
+    Relation,
+    phrasings,
+)
 from teminal_hf.errors import ConfigError
 from teminal_hf.hub.cards import is_local, public_name
 from teminal_hf.models.checkpoint import CLAP_MINI
@@ -84,7 +91,7 @@ def facts_of(config: Config, start: StartingPoint, trainable: Trainable, data: T
         "trained_tensors": list(trainable.names),
         "processes": config.training.world_size,
         "threads": torch.get_num_threads(),
-        "settings": {k: public_name(v) if isinstance(v, str) else v for k, v in config.given.items()},
+        "settings": {name: _without_paths(value) for name, value in config.given.items()},
         # What these were, as a card may say it: later, or elsewhere, a path cannot be told from a name on the Hub.
         "base_on_hub": None if start.base == CLAP_MINI or is_local(start.base) else start.base,
         "base_name": _described(start.base),
@@ -117,8 +124,13 @@ def left_out_families(record: Mapping[str, Any]) -> list[str]:
     settings = record.get("settings", {})
     asked = {name for part in (settings, *settings.get(PHASES, {}).values()) for name in part.get("leave_out", ())}
     said = {CONNECTIVES[name].family for name in trained_connectives(record) or ()}
-    of_order = dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == "sequence")
-    return [family for family in of_order if family in asked - said]
+    return [family for family in ORDER_FAMILIES if family in asked - said]
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_paths(each) for each in value]
+    return public_name(value) if isinstance(value, str) else value
 
 
 def _described(name: str) -> str:

@@ -29,7 +29,7 @@ SEEDS: tuple[str, ...] = ("seed", "data_seed", "groups_seed")
 NO_METHOD: tuple[str, ...] = (
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "use_cpu", "mini_batch_groups"),
     # The items, which must be the same for other reasons.
-    *("report_groups", "report_tasks", "report_seed", "known", "known_names"),
+    *("report_groups", "report_tasks", "report_seed", "known", "known_names", "families", "retrieval"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "per_device_eval_batch_size"),
     *("resume", "resume_from_checkpoint", "skip_memory_metrics", "full_determinism", "enable_jit_checkpoint"),

@@ -50,7 +50,7 @@ def test_all_run_and_what_failed_is_named_with_its_log(suite: tuple[Path, str]) 
     assert f"see {log}" in said and (folder / log).is_file()
     for name in ("plain", "lora"):
         result = folder / "reports" / "esc50" / "results" / f"{name}-seed-1.json"
-        assert result.stat().st_size < 8_000 and json.loads(result.read_text())["settings"]["groups_seed"] == 1
+        assert result.stat().st_size < 8_000 and json.loads(result.read_text())["settings"]["seed"] == 1
         record = json.loads((folder / "runs/experiments/tiny" / name / "seed-1" / "run.json").read_text())
         assert record["complete"] and record["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
 

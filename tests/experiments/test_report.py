@@ -98,6 +98,36 @@ def test_every_row_of_retention_is_shown(tmp_path: Path) -> None:
     assert "| variant | seeds | R0 foreign | 1 | 3O | trained | minutes |" in (tmp_path / report.PAGE).read_text()
 
 
+def test_families_of_wordings_are_a_table_of_their_own(tmp_path: Path) -> None:
+    for name, family in (("v0", "then"), ("v1", "until")):
+        keep(tmp_path, name, 1, 0.5)
+        path = tmp_path / report.RESULTS / f"{name}-seed-1.json"
+        path.write_text(path.read_text().replace('"8":', f'"8 {family}":'))
+    report.write_report(tmp_path)
+    page, summary = (tmp_path / report.PAGE).read_text(), json.loads((tmp_path / report.SUMMARY).read_text())
+    head, _, base, first, second = page.split("## Order in other words\n\n")[1].splitlines()[:5]
+    assert head == "| variant | then | until |"
+    accuracy = f"{100 * summary['base_accuracy']['8 then']:.1f}"
+    assert base == f"| base | {accuracy} | {accuracy} |"
+    assert first.startswith("| v0 | ") and first.endswith(") |  |") and second.startswith("| v1 |  | ")
+
+
+def test_the_headline_is_a_variants_figures_single_sounds_first(kept: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, _ = kept
+    for path in (folder / report.RESULTS).iterdir():
+        path.write_text(path.read_text().replace('"8":', '"R0 farm":'))
+    report.write_report(folder)
+    summary = json.loads((folder / report.SUMMARY).read_text())
+    table = report.headline(summary, "v1")
+    assert [row.split(":")[0] for row in table.rows] == ["R0 farm", "1", "3O"]
+    row = summary["variants"]["v1"]["tasks"]["3O"]
+    ends = ", ".join(f"{100 * end:+.1f}" for end in row["ci95"])
+    figures = f"50.0 | {100 * row['base_accuracy']:.1f} | {100 * row['post_accuracy']:.1f}"
+    assert f"| 3O: which came first? | {figures} | {100 * row['difference']:+.1f} [{ends}] |" in table.markdown()
+    with pytest.raises(NotFoundError, match="no results of v9; there are v0, v1"):
+        report.headline(summary, "v9")
+
+
 def test_nothing_to_report_and_what_does_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no results in .* yet: run a suite first"):
         report.write_report(tmp_path)

@@ -10,7 +10,7 @@ from teminal_hf.errors import ConfigError, NotFoundError, TakenError
 from teminal_hf.experiments.suite import Job, plan, read_suite
 
 SUITES = RECIPES / "esc50_base" / "suites"
-HOURS = {"core": 3, "extended": 10}  # on two cores
+HOURS = {"core": 3, "extended": 10, "rotation": 2}  # on two cores
 BASE = {"n_groups": 16, "plain_share": 0.35}
 
 
@@ -54,9 +54,9 @@ def test_settings_are_the_bases_then_the_suites_then_the_variants(tmp_path: Path
     )
     jobs = plan(read_suite(path), tmp_path / "runs", places={"model": "clap-mini", "data_dir": None})
     assert named(jobs) == ["a-seed-1", "a-seed-2", "a-seed-3", "b-seed-1"]
-    seeds = {"seed": 3, "groups_seed": 3}
+    seed = {"seed": 3}
     a, b = jobs[2].settings, jobs[3].settings
-    assert a == {"n_groups": 8, "plain_share": 0.35, "beta": 2.0, "start_from": "base", "model": "clap-mini"} | seeds
+    assert a == {"n_groups": 8, "plain_share": 0.35, "beta": 2.0, "start_from": "base", "model": "clap-mini"} | seed
     assert (b["beta"], b["start_from"]) == (0.5, (tmp_path / "runs/mine/a/seed-1").as_posix())
 
 

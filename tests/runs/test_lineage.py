@@ -67,7 +67,7 @@ def test_paths_of_this_machine_have_public_names(tmp_path: Path) -> None:
     base, clips = tmp_path / "base", tmp_path / "ESC-50"
     base.mkdir()
     trainable = Trainable(names=("a",), count=1, total=2)
-    arguments = ["--model", str(base), "--data_dir", str(clips), "--run_name", "/home/me/log"]
+    arguments = ["--model", str(base), "--data_dir", str(clips), "--run_name", "/home/me/log", "--known", str(base)]
     start = StartingPoint(str(base), str(base), [])
     facts = facts_of(config(*arguments), start, trainable, TrainingData(None))
     assert facts["base_name"] == "base (a local folder)" and facts["base_on_hub"] is None
