@@ -106,10 +106,29 @@ BOTH = "the sound of {} and {}"
 _HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
-# What training may say of one sound of a sequence alone.
+# What training may say of one sound of a sequence alone. Those that end with the sound carry over to task 5, which those
+# that begin with it do not (67 % for "X is the first sound" beside 53 % for "the first sound is X").
 POSITIONS: dict[Relation, tuple[str, ...]] = {
-    "first": ("it begins with {}", "{} at the beginning", "it opens with {}", "{} comes first", "{} is heard first"),
-    "second": ("it ends with {}", "{} at the end", "it closes with {}", "{} comes second", "{} is heard second"),
+    "first": (
+        "it begins with {}",
+        "it opens with {}",
+        "the opening sound is {}",
+        "what is heard first is {}",
+        "at the start there is {}",
+        "{} at the beginning",
+        "{} comes first",
+        "{} is heard first",
+    ),
+    "second": (
+        "it ends with {}",
+        "it closes with {}",
+        "the closing sound is {}",
+        "what is heard second is {}",
+        "at the end there is {}",
+        "{} at the end",
+        "{} comes second",
+        "{} is heard second",
+    ),
 }
 
 
