@@ -42,7 +42,12 @@ MAX_SHARDS = 16  # of a stream, for the workers and processes that read it
 MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for stage, names in _CAPTIONS.items()} | {
     "zste": Features(
         _GROUP
-        | {"task": Value("string"), "wording": Value("string"), "views": List(Value("string"))}
+        | {
+            "clip_c": Value("string"),
+            "task": Value("string"),
+            "wording": Value("string"),
+            "views": List(Value("string")),
+        }
         | {"candidates": List(Value("string")), "references": List(Value("int64"))}
     )
 }
@@ -129,6 +134,7 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
             for number, item in enumerate(plan_zste(clips, n_groups=min(c.n_groups, len(clips)), seed=c.seed)):
                 row = asdict(item)
                 row["references"] = list(row.pop("right"))
+                del row["family"]  # none is asked apart
                 row |= {"seed": c.seed, "label_a": clips.label(item.clip_a), "label_b": clips.label(item.clip_b)}
                 yield number, row
             return

@@ -106,8 +106,12 @@ BOTH = "the sound of {} and {}"
 _HELD_OUT = re.compile(rf"\b({'|'.join(HELD_OUT_CONNECTIVES)})\b", re.IGNORECASE)
 FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
-# What training may say of one sound of a sequence alone. Those that end with the sound carry over to task 5, which those
-# that begin with it do not (67 % for "X is the first sound" beside 53 % for "the first sound is X").
+# Of three sounds, in the words of order of each wording: ZSTE's tasks 6 and 7, never in training.
+IN_A_ROW = {"before": "{} before {} before {}", "after": "{2} after {1} after {0}"}
+ALONE_FIRST = {"before": "{} before {} and {} together", "after": "{1} and {2} together after {0}"}
+ALONE_LAST = {"before": "{1} and {2} together before {0}", "after": "{} after {} and {} together"}
+# What training may say of one sound of a sequence alone. Those that end with the sound carry over to task 5, those that
+# begin with it do not (67 % for "X is the first sound" beside 53 % for "the first sound is X").
 POSITIONS: dict[Relation, tuple[str, ...]] = {
     "first": (
         "it begins with {}",

@@ -163,7 +163,7 @@ class GroupDataset(Sequence[dict[str, Any]]):
     @property
     def recordings_id(self) -> str:
         """Hash of all that the audio depends on."""
-        groups = [(row["clip_a"], row["clip_b"], row["seed"], row["group_id"]) for row in self.manifest]
+        groups = [((row["clip_a"], row["clip_b"]), row["seed"], row["group_id"]) for row in self.manifest]
         doubles = [row["double_view"] for row in self.manifest] if "double" in self.views else []
         return self.renderer.recordings_id(groups, *self.views, *doubles)
 

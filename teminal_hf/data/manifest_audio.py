@@ -1,6 +1,6 @@
 """The sound of manifests: `render` for those from anywhere, and what the in-package builder shares with it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,15 +118,20 @@ def with_audio(manifests: Any, stage: str, renderer: Renderer) -> Any:
 
 
 def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str, Any]:
-    _need_clips((row["clip_a"], row["clip_b"]), renderer.clips)
+    _need_clips(_clips_of(row), renderer.clips)
     if stage == "zste":
         return row | {"audio": _render_item(renderer, row)}
     return row | render_row(renderer, row, STAGE_VIEWS[stage])
 
 
+def _clips_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Two, or three where the row has a third."""
+    return (row["clip_a"], row["clip_b"], *filter(None, [row.get("clip_c")]))
+
+
 def _render_item(renderer: Renderer, row: dict[str, Any]) -> list[dict[str, Any]]:
     """The recordings of a ZSTE item: one, or two for task G."""
-    sounds = renderer.sounds(row["clip_a"], row["clip_b"], row["seed"], row["group_id"], row["views"])
+    sounds = renderer.sounds(_clips_of(row), row["seed"], row["group_id"], row["views"])
     return [{"array": sounds[view], "sampling_rate": renderer.settings.sampling_rate} for view in row["views"]]
 
 

@@ -25,13 +25,13 @@ from teminal_hf.audio.waveform import (
     sounding,
 )
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.views import RENDERED_VIEWS
+from teminal_hf.data.views import RENDERED_VIEWS, SCENES
 from teminal_hf.errors import ConfigError
 from teminal_hf.storage.cache import code_id, digest
 
 # Random streams of their own (`data.reference` has the third): drawing one more number for a caption must not move the
 # audio, and what is varied lies where it would lie otherwise.
-_RENDER, _VARY = 1, 3
+_RENDER, _VARY, _SCENE = 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Renderer:
         positions, start = rng.uniform(size=2), rng.uniform()
         vary = np.random.default_rng([seed, index, _VARY]) if s.augment else None
         a, b = (
-            self._event(clip, level, position, vary)
+            self._event(clip, level, position, s.slot, vary)
             for clip, level, position in zip((clip_a, clip_b), levels, positions, strict=True)
         )
         gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
@@ -134,11 +134,37 @@ class Renderer:
                 sound *= limit
         return sounds
 
-    def sounds(self, clip_a: str, clip_b: str, seed: int, index: int, names: Sequence[str]) -> dict[str, Waveform]:
-        """As `views`, and besides "clip" and "tiled": clip `a` as it is, padded or repeated (see `clip`)."""
-        composed = [name for name in names if name not in ("clip", "tiled")]
-        sounds = self.views(clip_a, clip_b, seed, index, composed) if composed else {}
-        return sounds | {name: self.clip(clip_a, tiled=name == "tiled") for name in names if name not in composed}
+    def scene(self, name: str, clips: Sequence[str], seed: int, index: int) -> Waveform:
+        """Three clips: "three", one after another in a third of the window each; or "nested", the first in one half and
+        the other two at once in the other, which is the second half where `alone_first` says so."""
+        s = self.settings
+        rng = np.random.default_rng([seed, index, _SCENE, SCENES.index(name)])
+        levels = s.level + rng.uniform(-s.level_range, s.level_range, 3)
+        positions, start = rng.uniform(size=3), rng.uniform()
+        slot = (s.window - 2 * s.gap) / 3 if name == "three" else s.slot
+        a, b, c = (
+            self._event(clip, level, position, slot, None)
+            for clip, level, position in zip(clips, levels, positions, strict=True)
+        )
+        gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
+        if name == "three":
+            sound = join(join(a, b, gap, crossfade), c, gap, crossfade)
+        else:
+            length = max(len(b), len(c))
+            both = loop_to(b, length, s.sampling_rate) + loop_to(c[::-1], length, s.sampling_rate)[::-1]
+            both = level_to(both, float(levels[1]))
+            sound = join(*((a, both) if alone_first(index) else (both, a)), gap, crossfade)
+        gain = np.float32(level_gain(sound, s.level))
+        sound = pad_to_window(sound, s.samples, start) * gain
+        return sound * np.float32(min(1.0, 0.99 / np.abs(sound).max()))
+
+    def sounds(self, clips: Sequence[str], seed: int, index: int, names: Sequence[str]) -> dict[str, Waveform]:
+        """As `views` of the first two clips, and besides "clip" and "tiled", the first as it is, padded or repeated
+        (see `clip`), and scenes of three (see `scene`)."""
+        composed = [name for name in names if name in RENDERED_VIEWS]
+        sounds = self.views(clips[0], clips[1], seed, index, composed) if composed else {}
+        sounds |= {name: self.scene(name, clips, seed, index) for name in names if name in SCENES}
+        return sounds | {name: self.clip(clips[0], tiled=name == "tiled") for name in names if name not in sounds}
 
     def clip(self, clip_id: str, *, tiled: bool = False) -> Waveform:
         """One clip as it is, neither trimmed nor levelled, from the window's start; padded with silence, or repeated
@@ -149,11 +175,11 @@ class Renderer:
             clip = np.tile(clip, samples // len(clip))
         return np.pad(clip, (0, samples - len(clip)))
 
-    def recordings_id(self, groups: Iterable[tuple[str, str, int, int]], *names: str) -> str:
-        """Hash of all that the views `names` of these groups (clip_a, clip_b, seed, index) depend on, the clips' own
-        samples included."""
+    def recordings_id(self, groups: Iterable[tuple[Sequence[str], int, int]], *names: str) -> str:
+        """Hash of all that the views `names` of these groups (clips, seed, index) depend on, the clips' own samples
+        included."""
         groups = list(groups)
-        content = {clip: self.clips.content(clip) for group in groups for clip in group[:2]}
+        content = {clip: self.clips.content(clip) for clips, _, _ in groups for clip in clips}
         return digest(
             groups,
             content,
@@ -163,14 +189,19 @@ class Renderer:
             resampler(),
         )
 
-    def _event(self, clip_id: str, level: float, position: float, vary: Generator | None) -> Waveform:
-        s, slot = self.settings, self.settings.slot
+    def _event(self, clip_id: str, level: float, position: float, slot: float, vary: Generator | None) -> Waveform:
+        s = self.settings
         clip = self.clips.waveform(clip_id, s.sampling_rate)
         if vary is not None:
             clip = varied(clip, vary)
             slot = max(2 * MIN_SECONDS, slot * vary.uniform(0.35, 1.0)) if vary.random() < 0.6 else slot
         part = sounding(crop(clip, int(slot * s.sampling_rate), position), s.sampling_rate)
         return level_to(fade_ends(part, s.sampling_rate), level)
+
+
+def alone_first(index: int) -> bool:
+    """Whether of a nested scene the sound that is alone comes first: in two of four groups, whichever their wording."""
+    return index // 2 % 2 == 0
 
 
 def render_row(renderer: Renderer, row: Mapping[str, Any], views: Sequence[str]) -> dict[str, dict[str, Any]]:

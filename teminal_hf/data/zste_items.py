@@ -3,17 +3,22 @@
 Items are fixed by (clips, seed) and meant for folds that were never trained on. How they are scored is `zste.py`'s.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import (
+    ALONE_FIRST,
+    ALONE_LAST,
     CONNECTIVES,
     FIRST_SOUND,
     HELD_OUT_CONNECTIVES,
+    IN_A_ROW,
     SECOND_SOUND,
     caption,
     meaning,
@@ -21,14 +26,20 @@ from teminal_hf.data.captions import (
     of_family,
     spoken,
 )
+from teminal_hf.data.rendering import alone_first
 from teminal_hf.errors import ConfigError, DataError
 
-ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
+logger = logging.getLogger(__name__)
+
+ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "6", "7", "8", "G")
 PROMPT = "this is a sound of {}"  # of class names, in tasks 1 and 2; LAION-CLAP's own
 
 _AUDIO = {"1": ("clip",), "2C": ("overlay",), "2D": ("overlay",), "3B": ("overlay",), "4B": ("overlay",)} | {
-    "G": ("forward", "reversed")
+    "G": ("forward", "reversed"),
+    "6": ("three",),
+    "7": ("nested",),
 }
+_OF_THREE = ("6", "7")
 # Of each task's own random numbers: in the first edition its place among them all, which none may change.
 _STREAMS = {"1": 0, "2A": 1, "2B": 2, "2C": 3, "2D": 4, "3A": 5, "3B": 6, "3O": 7} | {
     "4A": 8, "4B": 9, "5A": 10, "5B": 11, "8": 12, "G": 13
@@ -48,7 +59,7 @@ _HELD_OUT = {"before": _held_out(True), "after": _held_out(False)}
 class Item:
     """One question: `views` of the group (clip_a, clip_b) against `candidates`; `right` are indices as `zste.score`
     wants them. `wording` is how order is put: "before" or "after", "" where the captions name none; `family` that of
-    the connective, where an item of task 8 is of a family apart."""
+    the connective, where an item of task 8 is of a family apart. `clip_c` is the third of tasks 6 and 7."""
 
     task: str
     group_id: int
@@ -59,6 +70,11 @@ class Item:
     right: tuple[int, ...]
     wording: str = ""
     family: str = ""
+    clip_c: str = ""
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        return (self.clip_a, self.clip_b, self.clip_c) if self.clip_c else (self.clip_a, self.clip_b)
 
 
 def plan_zste(
@@ -92,12 +108,18 @@ def plan_zste(
         raise ConfigError(
             f"n_groups={n_groups}, but these folds hold {len(clips)} clips and each is used once per position"
         )
+    if len(clips.classes) < 3 and (left_out := [task for task in tasks if task in _OF_THREE]):
+        logger.warning("no task %s: three sounds need three classes, of which these folds hold two", left_out)
+        tasks = [task for task in tasks if task not in _OF_THREE]
     items = []
     for group_id, (a, b) in enumerate(_pairs(clips, seed)[:n_groups]):
         pair = (clips.labels[a], clips.labels[b])
         wording = ("before", "after")[group_id % 2]
         for task in tasks:
             rng = np.random.default_rng([seed, group_id, _stream(task)])
+            if task in _OF_THREE:
+                items.append(_of_three(task, group_id, clips, (a, b), wording, rng))
+                continue
             candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
             views = _AUDIO.get(task, ("forward",))
             items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
@@ -125,6 +147,24 @@ def plan_wordings(clips: ClipTable, *, n_groups: int | None = None, seed: int = 
                 asked = replace(group, task="3B", views=_AUDIO["3B"], candidates=captions)
             items.append(replace(asked, right=(0,), wording=name))
     return items
+
+
+def _of_three(
+    task: str, group_id: int, clips: ClipTable, pair: tuple[int, int], wording: str, rng: np.random.Generator
+) -> Item:
+    """A third clip of another class, drawn from all; candidates are all six that order, or place, can make true."""
+    labels = [clips.labels[i] for i in pair]
+    c = int(rng.choice([i for i, label in enumerate(clips.labels) if label not in labels]))
+    said = [spoken(label) for label in (*labels, clips.labels[c])]
+    if task == "6":
+        captions, right = [IN_A_ROW[wording].format(*order) for order in permutations(said)], 0
+    else:
+        turns = [[said[i], *_either_way(said[i - 1], said[i - 2], rng)] for i in range(3)]
+        captions = [where[wording].format(*turn) for turn in turns for where in (ALONE_FIRST, ALONE_LAST)]
+        right = 0 if alone_first(group_id) else 1
+    clip_a, clip_b, clip_c = (clips.ids[i] for i in (*pair, c))
+    candidates, rights = _shuffled(captions, [right], rng)
+    return Item(task, group_id, clip_a, clip_b, _AUDIO[task], candidates, rights, wording, clip_c=clip_c)
 
 
 def _stream(task: str) -> int:

@@ -26,7 +26,7 @@ class Embedder:
     Args:
         processor: the model's; sampling rate, window and mel settings are its.
         renderer: of the recordings.
-        groups: (clip_a, clip_b, seed, index) as `Renderer.sounds` takes them.
+        groups: (clips, seed, index) as `Renderer.sounds` takes them.
         views: of every group.
         captions: each once.
     """
@@ -35,7 +35,7 @@ class Embedder:
         self,
         processor: ClapProcessor,
         renderer: Renderer,
-        groups: Sequence[tuple[str, str, int, int]],
+        groups: Sequence[tuple[Sequence[str], int, int]],
         views: Sequence[str],
         captions: Sequence[str],
     ) -> None:

@@ -88,7 +88,8 @@ class ZsteEvaluator:
             items = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt, families=families)
         self.items: list[Item] = list(items)
         renderer = Renderer(clips, settings or RenderSettings.of_extractor(processor.feature_extractor))
-        groups = list(dict.fromkeys((i.clip_a, i.clip_b, seed, i.group_id) for i in self.items))
+        clips_of = {item.group_id: item.clips for item in sorted(self.items, key=lambda item: len(item.clips))}
+        groups = [(clips_of[number], seed, number) for number in dict.fromkeys(item.group_id for item in self.items)]
         of_items = (view for item in self.items for view in (*item.views, *(["tiled"] if item.task == "1" else [])))
         self._gallery = _gallery(clips, groups) if retrieval else []
         of_gallery = (described.view for described in self._gallery)
@@ -145,11 +146,11 @@ class ZsteEvaluator:
         return (rows @ text[[self._captions[c] for c in item.candidates]].T).ravel().tolist()
 
 
-def _gallery(clips: ClipTable, groups: Sequence[tuple[str, str, int, int]]) -> list[_Described]:
+def _gallery(clips: ClipTable, groups: Sequence[tuple[Sequence[str], int, int]]) -> list[_Described]:
     """Three recordings of each group, order said by "before" and "after" in turns."""
     label = dict(zip(clips.ids, clips.labels, strict=True))
     gallery = []
-    for clip_a, clip_b, _, group_id in groups:
+    for (clip_a, clip_b, *_), _, group_id in groups:
         a, b = label[clip_a], label[clip_b]
         order = ("before", "after")[group_id % 2]
         for view, said, heard in (

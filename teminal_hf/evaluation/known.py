@@ -49,7 +49,7 @@ class KnownSounds:
         self.clips, self.names = clips, said
         self._right = [said.index(spoken(label)) for label in clips.labels]
         renderer = Renderer(clips, RenderSettings.of_extractor(processor.feature_extractor))
-        groups = [(clip, clip, 0, 0) for clip in clips.ids]
+        groups = [((clip,), 0, 0) for clip in clips.ids]
         captions = [prompt.format(name) for prompt in PROMPTS for name in said]
         self.embedder = Embedder(processor, renderer, groups, PADDINGS, captions)
 

@@ -168,7 +168,7 @@ def _recordings(renderer: Renderer, item: Item, seed: int) -> dict[str, Row]:
     """A group's row in each file."""
     clips, rate = renderer.clips, renderer.settings.sampling_rate
     a, b, views = item.clip_a, item.clip_b, ["clip", *dict.fromkeys(view for _, view in _QUERY_FILES.values())]
-    sounds = renderer.sounds(a, b, seed, item.group_id, views)
+    sounds = renderer.sounds((a, b), seed, item.group_id, views)
     cells = {view: _cell(sound, rate, f"{item.group_id:05d}_{view}.flac") for view, sound in sounds.items()}
     rows: dict[str, Row] = {
         file: {"id": _query_id(item.group_id, number), "audio": cells[view], "clip_a": a, "clip_b": b}

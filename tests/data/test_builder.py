@@ -74,7 +74,7 @@ def test_zste() -> None:
     clips = sound_bank(2).in_folds([4]).usable(RATE)
     renderer = Renderer(clips, RenderSettings(RATE))
     items = plan_zste(clips, n_groups=5)
-    assert len(splits["test"]) == len(items) == 5 * 14
+    assert len(splits["test"]) == len(items) == 5 * 16
     for item, row in zip(items, splits["test"], strict=True):
         assert (row["task"], row["group_id"], row["wording"]) == (item.task, item.group_id, item.wording)
         assert (tuple(row["candidates"]), tuple(row["references"])) == (item.candidates, item.right)
@@ -86,7 +86,7 @@ def test_zste() -> None:
 
 
 def test_zste_asks_for_no_more_groups_than_there_are_clips() -> None:
-    assert len(load("zste", n_groups=1000, clips_per_class=1)["test"]) == 24 * 14
+    assert len(load("zste", n_groups=1000, clips_per_class=1)["test"]) == 24 * 16
 
 
 def test_defaults_of_the_sound() -> None:

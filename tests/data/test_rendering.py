@@ -300,3 +300,44 @@ def test_group_dataset_renders_the_rows_of_both_stages(clips: ClipTable) -> None
 def test_a_bad_clip_is_named(clips: ClipTable) -> None:
     with pytest.raises(audio.BadClipError, match=re.escape("clip 'b' is silent")):
         render(table({"a": tone(LOW, 1, RATE), "b": np.zeros(RATE, np.float32)}, "xy"))
+
+
+# Scenes of three
+
+
+def pitches(wave: np.ndarray) -> list[set[int]]:
+    """The frequencies heard in each 0.1 s of the sounding part, in turns, each set once."""
+    start, stop = span(wave)
+    frames = wave[start : start + (stop - start) // 1600 * 1600].reshape(-1, 1600)
+    spectra = np.abs(np.fft.rfft(frames, axis=1)) / 800
+    found = [{f for f in (LOW, HIGH, MIDDLE) if s[f // 10 - 1 : f // 10 + 2].max() > 0.01} for s in spectra]
+    return [each for i, each in enumerate(found) if each and (i == 0 or each != found[i - 1])]
+
+
+MIDDLE = 1000
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_scenes_of_three_are_in_their_order_at_one_level(index: int) -> None:
+    sounds = {"a": tone(LOW, 4.0, RATE), "b": tone(HIGH, 2.0, RATE, 0.05), "c": tone(MIDDLE, 5.0, RATE, 0.3)}
+    renderer = Renderer(table(sounds, "xyz"), RenderSettings(RATE, gap=0.2 * (index % 2)))
+    scenes = renderer.sounds(("a", "b", "c"), 0, index, ["three", "nested", "clip", "forward"])
+    assert set(scenes) == {"three", "nested", "clip", "forward"}
+    # Where two frames of 0.1 s meet inside one, both sounds are heard.
+    assert [each for each in pitches(scenes["three"]) if len(each) == 1] == [{LOW}, {HIGH}, {MIDDLE}]
+    nested = [each for each in pitches(scenes["nested"]) if len(each) < 3]
+    assert nested == ([{LOW}, {HIGH, MIDDLE}] if index % 4 < 2 else [{HIGH, MIDDLE}, {LOW}])
+    for name in ("three", "nested"):
+        assert len(scenes[name]) == 10 * RATE and np.abs(scenes[name]).max() <= 0.99
+        start, stop = span(scenes[name])
+        assert 20 * np.log10(np.sqrt(np.mean(scenes[name][start : stop + 1] ** 2))) == pytest.approx(-20, abs=1)
+    np.testing.assert_array_equal(scenes["forward"], renderer.views("a", "b", 0, index)["forward"])
+    again = renderer.sounds(("a", "b", "c"), 0, index, ["three"])["three"]
+    np.testing.assert_array_equal(scenes["three"], again)
+
+
+def test_the_third_clip_is_part_of_what_a_recording_is() -> None:
+    sounds = {name: tone(LOW, 1.0, RATE) for name in "abc"} | {"d": tone(HIGH, 1.0, RATE)}
+    renderer = Renderer(table(sounds, "xxyy").usable(RATE), RenderSettings(RATE))
+    ids = {renderer.recordings_id([((*"ab", *third), 0, 0)], "three") for third in ("", "c", "d")}
+    assert len(ids) == 3

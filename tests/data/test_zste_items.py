@@ -41,7 +41,15 @@ SAID = [  # pattern, relation, whether the class named first is heard first
     (r"(\S+) x (?:before|followed by|then) (\S+) x", "sequence", True),
     (r"(\S+) x (?:after|preceded by) (\S+) x", "sequence", False),
     (r"(\S+) x while (\S+) x", "overlap", True),
+    (r"(\S+) x before (\S+) x before (\S+) x", "sequence", True),
+    (r"(\S+) x after (\S+) x after (\S+) x", "sequence", False),
 ]
+NESTED = {  # of three sounds: which is alone, and where
+    r"(?P<alone>\S+) x before (\S+) x and (\S+) x together": "first",
+    r"(\S+) x and (\S+) x together after (?P<alone>\S+) x": "first",
+    r"(?P<alone>\S+) x after (\S+) x and (\S+) x together": "last",
+    r"(\S+) x and (\S+) x together before (?P<alone>\S+) x": "last",
+}
 
 
 def understood(caption: str) -> tuple[str, Any]:
@@ -50,6 +58,9 @@ def understood(caption: str) -> tuple[str, Any]:
         if match := re.fullmatch(pattern, caption):
             pair = match.groups() if in_order else match.groups()[::-1]
             return relation, (pair if relation == "sequence" else frozenset(pair))
+    for pattern, place in NESTED.items():
+        if match := re.fullmatch(pattern, caption):
+            return place, (match["alone"], frozenset(match.groups()) - {match["alone"]})
     match = re.fullmatch(r"(this is a sound of|the first sound is|the second sound is) (\S+) x", caption)
     assert match, caption
     return match.group(1), match.group(2)
@@ -66,7 +77,10 @@ def truths(item: Item, view: str) -> list[tuple[str, Any]]:
         return [("the first sound is", a), ("the second sound is", b)]
     if item.task in ("1", "2A", "2B", "2C", "2D"):
         return [("this is a sound of", c) for c in ((a,) if view == "clip" else (a, b))]
+    c = item.clip_c.split("/")[0]
     heard = {
+        "three": ("sequence", (a, b, c)),
+        "nested": ("first" if item.group_id % 4 < 2 else "last", (a, frozenset((b, c)))),
         "forward": ("sequence", (a, b)),
         "reversed": ("sequence", (b, a)),
         "overlay": ("overlap", frozenset((a, b))),
@@ -101,9 +115,9 @@ def test_pairing_with_one_class_of_half_the_clips_and_none_of_more() -> None:
 
 
 COUNTS = dict.fromkeys(("1", "2A", "2B", "2C", "2D", "4A", "4B"), C) | {"5A": 2 * C, "5B": 2 * C}
-COUNTS |= {"3A": 3, "3B": 3, "3O": 2, "8": 2, "G": 2}
+COUNTS |= {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 2}
 VIEWS = dict.fromkeys(ZSTE_TASKS, ("forward",)) | dict.fromkeys(("2C", "2D", "3B", "4B"), ("overlay",))
-VIEWS |= {"1": ("clip",), "G": ("forward", "reversed")}
+VIEWS |= {"1": ("clip",), "G": ("forward", "reversed"), "6": ("three",), "7": ("nested",)}
 
 
 @pytest.mark.parametrize("task", ZSTE_TASKS)
@@ -164,7 +178,9 @@ def test_wordings_are_balanced_and_kept_apart() -> None:
             assert item.wording == ""
             continue
         assert item.wording == ("before", "after")[item.group_id % 2]
-        found = {re.sub(r"\S+ x", "", candidate).strip() for candidate in item.candidates} - {"while"}
+        found = {word for candidate in item.candidates for word in re.split(r" ?\S+ x ?", candidate)}
+        found -= {"", "while"} | ({"and", "together"} if item.task == "7" else set())
+        found = {word.removeprefix("together ") for word in found}
         if item.task == "8":
             assert len(found) == 1 and found <= held_out[item.wording]
             used.update(found)
@@ -227,7 +243,7 @@ def test_items_are_fixed_by_clips_and_seed() -> None:
 def test_items_are_those_of_the_first_edition(seed: int, expected: str) -> None:
     """Figures are compared over years: taken when there were 14 tasks, numbered by their place among them."""
     items = plan_zste(sound_bank(2), n_groups=20, seed=seed, tasks=FIRST_EDITION)
-    assert hashlib.sha256(json.dumps([astuple(item)[:-1] for item in items]).encode()).hexdigest() == expected
+    assert hashlib.sha256(json.dumps([astuple(item)[:-2] for item in items]).encode()).hexdigest() == expected
 
 
 def test_a_further_task_changes_the_items_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +263,7 @@ def test_prompt_of_class_names() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": ["3A", "9", "6"]}, r"unknown task\(s\) 6, 9; choose of 1, 2A, .*, 8, G"),
+        ({"tasks": ["3A", "9", "0"]}, r"unknown task\(s\) 0, 9; choose of 1, 2A, .*, 8, G"),
         ({"n_groups": 201}, "n_groups=201, but these folds hold 200 clips and each is used once per position"),
         ({"n_groups": 0}, "n_groups=0, but"),
     ],
@@ -317,6 +333,15 @@ def test_first_named_first_heard_wins_half() -> None:
 
     result = scored(naive)
     assert all(result[task]["accuracy"] == 0.5 for task in ("3O", "8", "G"))
+
+
+def test_three_sounds_are_of_three_classes_and_two_classes_have_no_such_task(caplog: pytest.LogCaptureFixture) -> None:
+    for item in (*BY_TASK["6"], *BY_TASK["7"]):
+        assert len({clip.split("/")[0] for clip in item.clips}) == 3
+    nested = Counter((item.wording, item.group_id % 4 < 2) for item in BY_TASK["7"])
+    assert set(nested.values()) == {len(CLIPS) // 4}
+    assert {item.task for item in plan_zste(table(2, 3))} == set(ZSTE_TASKS) - {"6", "7"}
+    assert "no task ['6', '7']: three sounds need three classes, of which these folds hold two" in caplog.text
 
 
 def test_the_sound_bank_has_items() -> None:
