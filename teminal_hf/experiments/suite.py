@@ -13,14 +13,15 @@ from teminal_hf.runs.yaml_file import as_yaml, read_mapping
 from teminal_hf.storage.atomic import written_whole
 
 _SUITE = {"base", "seeds", "settings", "variants"}
-_VARIANT = {"about", "hours", "recipe", "after", "seeds", "settings"}
+_VARIANT = {"about", "hours", "recipe", "after", "phase", "seeds", "settings"}
 
 
 @dataclass(frozen=True)
 class Variant:
     """One method of a suite.
 
-    `hours` is what one seed takes in one thread, `after` the variant whose run of the same seed it goes on from,
+    `hours` is what one seed takes in one thread, `after` the variant whose run of the same seed it goes on from, or
+    from a `phase` of,
     `differences` what the suite says, and `settings` that upon the base recipe.
     """
 
@@ -31,6 +32,7 @@ class Variant:
     hours: float
     recipe: str
     after: str | None
+    phase: str
     seeds: tuple[int, ...]
     differences: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -102,7 +104,9 @@ def read_suite(path: Path) -> list[Variant]:
         settings = read_mapping(path.parent / suite["base"][recipe]) | {"start_from": "base"} | differences
         seeds = tuple(facts.get("seeds") or suite.get("seeds") or (1,))
         place, about, hours = len(variants), str(facts["about"]), float(facts["hours"])
-        variants.append(Variant(path.stem, place, name, about, hours, recipe, after, seeds, differences, settings))
+        phase = str(facts.get("phase", ""))
+        of_suite = (path.stem, place, name, about, hours)
+        variants.append(Variant(*of_suite, recipe, after, phase, seeds, differences, settings))
     return variants
 
 
@@ -141,7 +145,7 @@ def plan(
         for seed in sorted(wanted[variant.name]):
             of_seed: dict[str, Any] = {"seed": seed}  # the groups are the recipe's, and so is their frozen prefix
             if variant.after is not None:
-                of_seed["start_from"] = (folder / variant.after / f"seed-{seed}").as_posix()
+                of_seed["start_from"] = (folder / variant.after / f"seed-{seed}" / variant.phase).as_posix()
             settings = {**variant.settings, **of_seed, **given}
             jobs.append(Job(variant, seed, folder / variant.name / f"seed-{seed}", settings))
     return jobs

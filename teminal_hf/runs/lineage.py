@@ -156,12 +156,23 @@ def _check_unseen(history: Sequence[Mapping[str, Any]], data: DataArguments, fol
 
 
 def history_of(start: str) -> list[dict[str, Any]]:
-    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written."""
-    before = run_folder.read_record(start)
+    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written. A
+    phase of a run, which may be started from too, is the run's stage with the phases up to it."""
+    before = run_folder.read_record(start) or _phase_of_a_run(Path(start))
     of_data = ("source", "source_name", "pairs_name", "licence", "folds")
     of_training = ("stage", "seed", "settings", "trained", "trained_tensors", "steps", "train_seconds")
     facts = {name: before[name] for name in (*of_data, *of_training) if name in before}
     return [*before.get("history", ()), facts] if before else []
+
+
+def _phase_of_a_run(folder: Path) -> dict[str, Any]:
+    run = run_folder.read_record(folder.parent)
+    settings = run.get("settings", {})
+    names = list(settings.get(PHASES, {}))
+    if folder.name not in names:
+        return {}
+    phases = {name: settings[PHASES][name] for name in names[: names.index(folder.name) + 1]}
+    return run | {"settings": settings | {PHASES: phases}}
 
 
 def recorded_base(model: str) -> str:
