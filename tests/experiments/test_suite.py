@@ -50,10 +50,15 @@ def test_settings_are_the_bases_then_the_suites_then_the_variants(tmp_path: Path
     path = suite(
         tmp_path,
         settings={"n_groups": 8, "beta": 2.0},
-        variants={"a": variant(seeds=[2, 3]), "b": variant(after="a", settings={"beta": 0.5})},
+        variants={
+            "a": variant(seeds=[2, 3]),
+            "b": variant(after="a", settings={"beta": 0.5}),
+            "c": variant(after="a", phase="clean"),
+        },
     )
     jobs = plan(read_suite(path), tmp_path / "runs", places={"model": "clap-mini", "data_dir": None})
-    assert named(jobs) == ["a-seed-1", "a-seed-2", "a-seed-3", "b-seed-1"]
+    assert named(jobs) == ["a-seed-1", "a-seed-2", "a-seed-3", "b-seed-1", "c-seed-1"]
+    assert jobs[-1].settings["start_from"] == (tmp_path / "runs/mine/a/seed-1/clean").as_posix()
     seed = {"seed": 3}
     a, b = jobs[2].settings, jobs[3].settings
     assert a == {"n_groups": 8, "plain_share": 0.35, "beta": 2.0, "start_from": "base", "model": "clap-mini"} | seed

@@ -18,6 +18,7 @@ from teminal_hf.runs.lineage import (
     trained_connectives,
 )
 from teminal_hf.runs.training_data import TrainingData
+from teminal_hf.storage.atomic import write_json
 
 
 def config(*arguments: str) -> Config:
@@ -93,3 +94,18 @@ def test_what_a_run_was_taught_to_say_is_read_from_its_records() -> None:
     # "and later" was said in the first phase, "before" with its plain share: these two are not unseen.
     assert left_out_families(second) == ["followed by", "preceded by", "until"]
     assert left_out_families(plain) == left_out_families({}) == []
+
+
+def test_a_phase_of_a_run_is_its_stage_up_to_there(tmp_path: Path) -> None:
+    phases = {"clean": {"connectives": ["and later"]}, "words": {"connectives": ["all"], "leave_out": ["until"]}}
+    record = {"stage": "stage_b", "source": "soundbank", "folds": {"train": [1]}, "seed": 3, "history": []}
+    write_json(tmp_path / "run.json", record | {"settings": {"beta": 2, "phases": phases}})
+    for name in ("clean", "other"):
+        (tmp_path / name).mkdir()
+    (facts,) = history_of(str(tmp_path / "clean"))
+    assert facts == {name: record[name] for name in ("stage", "source", "folds", "seed")} | {
+        "settings": {"beta": 2, "phases": {"clean": phases["clean"]}}
+    }
+    assert history_of(str(tmp_path / "other")) == []
+    now = {"stage": "stage_b", "settings": {"connectives": ["all"], "leave_out": ["until", "then"]}, "history": [facts]}
+    assert left_out_families(now) == ["until"]  # "and later", of the family "then", was said in that phase
