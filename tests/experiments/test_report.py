@@ -156,6 +156,19 @@ def test_reports_that_are_committed_are_of_what_is_committed(tmp_path: Path) -> 
         assert all((copy / name).read_bytes() == (page.parent / name).read_bytes() for name in MADE)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/method.md", "recipes/esc50_base/README.md"])
+def test_pages_show_what_the_report_found(page: str, regenerate_golden: bool) -> None:
+    summary = json.loads((REPORTS / "esc50" / report.SUMMARY).read_text())
+    text = (ROOT / page).read_text(encoding="utf-8")
+    before, rest = text.split("<!-- headline: begin -->\n")
+    _, after = rest.split("<!-- headline: end -->")
+    table = report.headline(summary, "shipped").markdown()
+    expected = f"{before}<!-- headline: begin -->\n\n{table}\n\n<!-- headline: end -->{after}"
+    if regenerate_golden:
+        (ROOT / page).write_text(expected, encoding="utf-8")
+    assert text == expected or regenerate_golden, f"{page} is not of {report.SUMMARY}; pytest --regenerate-golden"
+
+
 def test_claims_ask_for_what_there_is() -> None:
     variants = {variant.name for variant in read_suite(RECIPES / "esc50_base" / "suites" / "core.yaml")}
     for claim in yaml.safe_load((REPORTS / "esc50" / report.CLAIMS).read_text())["claims"]:
