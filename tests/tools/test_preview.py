@@ -40,7 +40,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         ("stage_a", 0, ("single", "double")),
         ("stage_b", 7, ("single", "double", "forward", "reversed", "overlay")),
         ("zste", 0, ("clip",)),
-        ("zste", 13, ("forward", "reversed")),
+        ("zste", 13, ("nested",)),
+        ("zste", 15, ("forward", "reversed")),
         ("zste", 5, ("forward",)),
     ],
 )
@@ -100,7 +101,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for more, message in (
         (["--index", "-1"], "index must be at least 0, got -1"),
-        (["--stage", "zste", "--index", "100000"], r"there is no row 100000: these clips give 1344 of zste"),
+        (["--stage", "zste", "--index", "100000"], r"there is no row 100000: these clips give 1536 of zste"),
         (["--data_dir", "nowhere"], "nowhere is no ESC-50 folder"),
     ):
         with pytest.raises(SystemExit, match=f"^error: {message}"):
