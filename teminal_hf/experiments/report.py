@@ -10,6 +10,7 @@ from teminal_hf.evaluation.report import compare_reports
 from teminal_hf.evaluation.tables import Cell, Figure, Table, line
 from teminal_hf.experiments.forest import forest
 from teminal_hf.experiments.results import read_results
+from teminal_hf.experiments.suite import SEARCH
 from teminal_hf.runs.settings import SEEDS
 from teminal_hf.runs.yaml_file import read_mapping
 from teminal_hf.storage.atomic import write_json, written_whole
@@ -171,6 +172,7 @@ def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> st
     lines += ["parameters, *minutes* the training's, stages before it and the frozen prefix included.", ""]
     lines += [*legend(tasks, differences=True), "", f"![differences]({PICTURE})", ""]
     lines += _families(summary)
+    lines += _search(variants, tasks)
     lines += ["## What they are", ""]
     for name, variant in variants.items():
         differs = ", ".join(f"`{key}: {value}`" for key, value in variant["differences"].items())
@@ -193,6 +195,21 @@ def _families(summary: Mapping[str, Any]) -> list[str]:
     lines.append(line(["base", *(str(Figure(summary["base_accuracy"][task])) for task in families)]))
     lines += [line([name, *(_cell(rows.get(task)) for task in families)]) for name, rows in asked.items()]
     return [*lines, "", "As 3O, in the wordings of one family of `captions.py` each; what a family is, is there.", ""]
+
+
+def _search(variants: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """Of the variants whose settings were drawn the best for each task; none, no table."""
+    drawn = {name: variant for name, variant in variants.items() if name.startswith(SEARCH)}
+    if not drawn:
+        return []
+    lines = ["## Best weights by task", "", *_head("task", "variant", "figure", "its settings")]
+    for task in tasks:
+        asked = [name for name, variant in drawn.items() if task in variant["tasks"]]
+        if asked:
+            best = max(asked, key=lambda name: drawn[name]["tasks"][task]["post_accuracy"])
+            settings = ", ".join(f"{name} {value}" for name, value in drawn[best]["differences"].items())
+            lines.append(line([task, best, _cell(drawn[best]["tasks"][task]), settings]))
+    return [*lines, "", f"The best of {len(drawn)} each: a maximum, which flatters. All of them are above.", ""]
 
 
 def _ours(asked: Mapping[str, Any] | None, variants: Mapping[str, Any]) -> str:

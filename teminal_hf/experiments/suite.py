@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from teminal_hf.errors import ConfigError, NotFoundError, TakenError
 from teminal_hf.runs.arguments import parse
 from teminal_hf.runs.checks import check
@@ -12,7 +14,9 @@ from teminal_hf.runs.run_folder import read_record
 from teminal_hf.runs.yaml_file import as_yaml, read_mapping
 from teminal_hf.storage.atomic import written_whole
 
-_SUITE = {"base", "seeds", "settings", "variants"}
+_SUITE = {"base", "seeds", "settings", "variants", "search"}
+_SEARCH = {"about", "hours", "number", "seed", "ranges"}
+SEARCH = "search_"  # names of drawn variants begin so
 _VARIANT = {"about", "hours", "recipe", "after", "phase", "seeds", "settings"}
 
 
@@ -81,7 +85,8 @@ class Job:
 
 
 def read_suite(path: Path) -> list[Variant]:
-    """The variants of a suite, in their order.
+    """The variants of a suite, in their order, then those of its `search`: `number` variants whose settings are drawn
+    from `ranges`, log-uniformly.
 
     Raises:
         NotFoundError: no such file.
@@ -92,7 +97,7 @@ def read_suite(path: Path) -> list[Variant]:
     suite = read_mapping(path)
     _check_keys(suite, _SUITE, ("base", "variants"), str(path))
     variants: list[Variant] = []
-    for name, facts in suite["variants"].items():
+    for name, facts in (suite["variants"] | _drawn(suite.get("search"), f"{path}, search")).items():
         where = f"{path}, variant {name}"
         _check_keys(facts, _VARIANT, ("about", "hours"), where)
         recipe, after = facts.get("recipe", "stage_b"), facts.get("after")
@@ -149,6 +154,28 @@ def plan(
             settings = {**variant.settings, **of_seed, **given}
             jobs.append(Job(variant, seed, folder / variant.name / f"seed-{seed}", settings))
     return jobs
+
+
+def _drawn(search: Any, where: str) -> dict[str, dict[str, Any]]:
+    if search is None:
+        return {}
+    _check_keys(search, _SEARCH, ("about", "hours", "number", "ranges"), where)
+    for name, span in search["ranges"].items():
+        if not (isinstance(span, list) and len(span) == 2 and all(isinstance(e, int | float) for e in span)):
+            raise ConfigError(f"{where}: {name} needs a range [low, high], found {span!r}")
+        if not 0 < span[0] < span[1]:
+            raise ConfigError(f"{where}: the range of {name} must rise from above 0, found {span!r}")
+    rng = np.random.default_rng(search.get("seed", 0))
+    low, high = np.log(np.array(list(search["ranges"].values()), dtype=float)).T
+    values = np.exp(rng.uniform(low, high, (search["number"], len(low)))).tolist()
+    return {
+        f"{SEARCH}{i:02d}": {
+            "about": search["about"],
+            "hours": search["hours"],
+            "settings": {name: float(f"{value:.3g}") for name, value in zip(search["ranges"], row, strict=True)},
+        }
+        for i, row in enumerate(values, start=1)
+    }
 
 
 def _check_keys(facts: Any, known: set[str], needed: Sequence[str], where: str) -> None:

@@ -14,6 +14,7 @@ from support.paths import RECIPES, ROOT
 from teminal_hf.errors import DataError, NotFoundError
 from teminal_hf.evaluation.legend import ROWS
 from teminal_hf.evaluation.report import compare_reports
+from teminal_hf.evaluation.retrieval import AUDIO_TO_TEXT, TEXT_TO_AUDIO
 from teminal_hf.experiments import report
 from teminal_hf.experiments.results import read_results, write_result
 from teminal_hf.experiments.suite import Job, Variant, read_suite
@@ -27,7 +28,7 @@ def keep(folder: Path, name: str, seed: int, skill: float, before: Any = BASE, *
     """Results of a made-up run, which is gone afterwards; what its figures were."""
     run = folder / "runs" / "mine" / name / f"seed-{seed}"
     place = int(name[-1])
-    chosen = Variant("mine", place, name, f"number {place}", 1.0, "stage_b", None, (1,), {"beta": place}, {})
+    chosen = Variant("mine", place, name, f"number {place}", 1.0, "stage_b", None, "", (1,), {"beta": place}, {})
     facts = {"trained": {"count": 1, "total": 8, "share": 0.125}, "train_seconds": 90.0 * seed, "steps": 2} | record
     after = answers(np.random.default_rng(seed), len(before["1"]), t3O=skill)
     write_finished(run, before, after, seed=seed, versions={}, **({"settings": {"beta": place}} | facts))
@@ -112,6 +113,21 @@ def test_families_of_wordings_are_a_table_of_their_own(tmp_path: Path) -> None:
     assert first.startswith("| v0 | ") and first.endswith(") |  |") and second.startswith("| v1 |  | ")
 
 
+def test_the_best_of_a_search_is_told_for_each_task(kept: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, _ = kept
+    for path in (folder / report.RESULTS).iterdir():
+        path.write_text(path.read_text().replace('"name":"v', '"name":"search_0'))
+    (folder / report.CLAIMS).unlink()
+    report.write_report(folder)
+    table = (folder / report.PAGE).read_text().split("## Best weights by task\n\n")[1].split("\n\n")[0].splitlines()
+    found = json.loads((folder / report.SUMMARY).read_text())["variants"]
+    for row in table[2:]:
+        task, best, _, settings = row.strip("| ").split(" | ")
+        figures = {name: variant["tasks"][task]["post_accuracy"] for name, variant in found.items()}
+        assert figures[best] == max(figures.values()) and settings == f"beta {best[-1]}"
+    assert [row.split(" | ")[0] for row in table[2:]] == ["| 1", "| 3O"]
+
+
 def test_the_headline_is_a_variants_figures_single_sounds_first(kept: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, _ = kept
     for path in (folder / report.RESULTS).iterdir():
@@ -170,8 +186,10 @@ def test_pages_show_what_the_report_found(page: str, regenerate_golden: bool) ->
 
 
 def test_claims_ask_for_what_there_is() -> None:
+    ways = (AUDIO_TO_TEXT, TEXT_TO_AUDIO)
+    retrieved = {f"{way} {figure}" for way in ways for figure in ("R@1", "R@5", "R@10", "mAP@10")}
     variants = {variant.name for variant in read_suite(RECIPES / "esc50_base" / "suites" / "core.yaml")}
     for claim in yaml.safe_load((REPORTS / "esc50" / report.CLAIMS).read_text())["claims"]:
         assert set(claim) <= {"claim", "theirs", "ours", "why"}
         if ours := claim.get("ours"):
-            assert ours["variant"] in variants and set(ours["tasks"]) <= {*ROWS, "share"}
+            assert ours["variant"] in variants and set(ours["tasks"]) <= {*ROWS, "share", *retrieved}

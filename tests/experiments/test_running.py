@@ -12,7 +12,7 @@ from teminal_hf.experiments.suite import Job, Variant
 
 
 def job(folder: Path, name: str, after: str | None = None, record: str = "") -> Job:
-    variant = Variant("mine", 0, name, name, 1.0, "stage_b", after, (1,), {}, {})
+    variant = Variant("mine", 0, name, name, 1.0, "stage_b", after, "", (1,), {}, {})
     run = folder / name / "seed-1"
     run.mkdir(parents=True)
     if record:

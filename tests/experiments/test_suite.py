@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from scipy.stats import kstest
 
 from support.paths import RECIPES
 from teminal_hf.errors import ConfigError, NotFoundError, TakenError
@@ -63,6 +65,20 @@ def test_settings_are_the_bases_then_the_suites_then_the_variants(tmp_path: Path
     a, b = jobs[2].settings, jobs[3].settings
     assert a == {"n_groups": 8, "plain_share": 0.35, "beta": 2.0, "start_from": "base", "model": "clap-mini"} | seed
     assert (b["beta"], b["start_from"]) == (0.5, (tmp_path / "runs/mine/a/seed-1").as_posix())
+
+
+def test_a_search_draws_its_settings_log_uniformly_and_the_same_again(tmp_path: Path) -> None:
+    search = {"about": "drawn", "hours": 0.1, "number": 400, "ranges": {"beta": [0.1, 10], "rehearsal": [1, 2]}}
+    path = suite(tmp_path, variants={"a": variant()}, search=search)
+    drawn = read_suite(path)[1:]
+    assert [each.name for each in drawn[:2]] == ["search_01", "search_02"] and len(drawn) == 400
+    assert [each.settings for each in read_suite(path)[1:]] == [each.settings for each in drawn]
+    beta = np.array([each.settings["beta"] for each in drawn])
+    assert beta.min() >= 0.1 and beta.max() <= 10 and kstest(np.log10(beta), "uniform", (-1, 2)).pvalue > 1e-3
+    assert all(1 <= each.differences["rehearsal"] <= 2 and len(each.differences) == 2 for each in drawn)
+    for ranges, message in (({"beta": 3}, "beta needs a range"), ({"beta": [0, 1]}, "must rise from above 0")):
+        with pytest.raises(ConfigError, match=rf"search: .*{message}"):
+            read_suite(suite(tmp_path, variants={"a": variant()}, search=search | {"ranges": ranges}))
 
 
 def test_what_is_chosen_brings_what_it_starts_from(tmp_path: Path) -> None:
