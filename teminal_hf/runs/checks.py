@@ -214,7 +214,8 @@ def check_resumed(given: Mapping[str, Any], folder: Path, argv: Sequence[str]) -
     differing = [
         name
         for name, value in recorded.items()
-        if name not in named and (name not in given or (not isinstance(value, str) and given[name] != value))
+        if name not in named
+        and (name not in given or not (isinstance(value, str) or name == "known" or given[name] == value))
     ]
     if differing:
         raise DataError(
