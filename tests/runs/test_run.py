@@ -16,8 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from support.recipes import run_recipe
+from teminal_hf.errors import DataError
 from teminal_hf.runs import final_report, model_card, publishing, run_folder
+from teminal_hf.runs.checks import check_resumed
 from teminal_hf.runs.run import Run
+from teminal_hf.storage.atomic import write_json
 from teminal_hf.training.checkpoints import mark_whole
 
 SMALL = ["--n_groups", "8", "--max_steps", "4", "--per_device_train_batch_size", "4", "--clips_per_class", "2"]
@@ -116,3 +119,13 @@ def test_a_signal_ends_a_run_in_one_line_and_it_goes_on(number: signal.Signals, 
     assert "Traceback" not in errors
     assert not list((tmp_path / "run").glob("*.draft"))
     assert subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, check=False).stdout == b""
+
+
+def test_a_list_of_paths_is_taken_for_what_it_was_when_a_run_is_resumed(tmp_path: Path) -> None:
+    """The record has public names alone; other lists are compared."""
+    settings = {"known": ["farm"], "views": ["forward"], "model": "base"}
+    write_json(tmp_path / "run.json", {"settings": settings, "complete": False})
+    check_resumed({"known": ["/data/farm"], "views": ["forward"], "model": "/models/base"}, tmp_path, [])
+    for given in ({"views": ["forward"], "model": "m"}, {"known": ["/data/farm"], "views": ["single"], "model": "m"}):
+        with pytest.raises(DataError, match=r"config\.yaml was cut or edited: it differs .* in (known|views)"):
+            check_resumed(given, tmp_path, [])
