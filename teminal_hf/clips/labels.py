@@ -14,9 +14,18 @@ from teminal_hf.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_UNLABELLED = {"none", "nan", "null", "n/a", "na", "<na>"}  # as they are exported where a cell is empty
+# As they are exported where a cell is empty; of spreadsheets also what stands for a formula that failed.
+_UNLABELLED = {"none", "nan", "nat", "null", "nil", "n/a", "n.a.", "na", "<na>", "<null>", "\\n", "undefined"}
+_UNLABELLED |= {"#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!"}
+_NO_NAMES = {  # what tells classes apart, and is nothing to say
+    "a truth value": re.compile(r"true|false"),
+    "a number": re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d+|(class|label|category)[ _-]*\d+"),
+    "an id of AudioSet's": re.compile(r"/[mtg]/\w+"),
+}
 _SEPARATOR = re.compile(r"[,;|/+&]")
 _LIST_IN_A_CELL = re.compile(r"[;|]|,(?=[^\s\d])")  # no name is written so; "Child speech, kid speaking" is one
+_HYPHEN = re.compile(r"[-\u2010-\u2015]")
+_AROUND = " .,;:!?'\"`\u00b4\u2018\u2019\u201c\u201d"  # punctuation, which nobody says
 _WRITTEN_LIST = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
 _ONE_LABEL = "give each row one label (dataset.filter keeps those that have one), or name another column"
 
@@ -32,7 +41,8 @@ def class_labels(
     """The class of each cell, None for rows to leave out: those without a label and those with several are counted in
     a warning each.
 
-    Names that are spoken alike (letter case, spaces and underscores apart) are one class, under the commonest of them.
+    Names that are spoken alike (letter case, spaces, underscores, hyphens and marks around them apart) are one class,
+    under the commonest of them.
 
     Args:
         cells: None, a name, a number of a `ClassLabel`, or a list of them.
@@ -86,7 +96,7 @@ def _names(cell: Any, feature: Any) -> list[str]:
             raise DataError(f"label {cell} is none of the {feature.num_classes} classes of the column")
         cell = feature.names[cell]
     if isinstance(cell, int | float):
-        raise DataError(_needs_name(cell))
+        raise DataError(_needs_name(cell, "a number"))
     if not isinstance(cell, str):
         raise DataError(f"a label is the name of a class, found a {type(cell).__name__}; name another --label_column")
     return _text_names(cell)
@@ -101,14 +111,17 @@ def _text_names(text: str) -> list[str]:
         return []
     if not any(character.isalpha() for character in name):
         if any(character.isdigit() for character in name):
-            raise DataError(_needs_name(name))
+            raise DataError(_needs_name(name, "a number"))
         return []  # "", "-", "?"
+    for what, pattern in _NO_NAMES.items():
+        if pattern.fullmatch(name.casefold()):
+            raise DataError(_needs_name(name, what))
     return [name]
 
 
-def _needs_name(number: object) -> str:
+def _needs_name(label: object, what: str) -> str:
     return (
-        f"the label {number!r} is a number, and captions need a name to speak of. Give the column names by "
+        f"the label {label!r} is {what}, and captions need a name to speak of. Give the column names by "
         "dataset.cast_column(column, ClassLabel(names=[...])), or name the column that holds them by --label_column"
     )
 
@@ -143,7 +156,9 @@ def _one_name_each(labels: list[str | None], where: str) -> list[str | None]:
     for label in labels:
         if label is not None:
             forms[_key(label)][label] += 1
-    chosen = {key: counts.most_common(1)[0][0] for key, counts in forms.items()}
+    chosen = {
+        key: max(counts, key=lambda name: (counts[name], name == name.strip(_AROUND))) for key, counts in forms.items()
+    }
     merged = [f"{' = '.join(map(repr, sorted(counts)))}" for counts in forms.values() if len(counts) > 1]
     if merged:
         logger.warning("%s: names that are spoken alike are one class: %s", where, "; ".join(sorted(merged)[:5]))
@@ -157,4 +172,4 @@ def _clean(text: str) -> str:
 
 
 def _key(label: str) -> str:
-    return spoken(_clean(label)).casefold()
+    return spoken(_HYPHEN.sub(" ", unicodedata.normalize("NFKC", _clean(label))).strip(_AROUND)).casefold()

@@ -16,7 +16,9 @@ from teminal_hf.errors import DataError
 NAMES = ClassLabel(names=["Dog", "Rain", "Water"])
 
 
-@pytest.mark.parametrize("empty", [None, "", "  ", "-", "?", "nan", "None", "n/a", float("nan"), "\ufeff", []])
+@pytest.mark.parametrize(
+    "empty", [None, "", "  ", "-", "?", "nan", "None", "n/a", "#N/A", "#REF!", "\\N", float("nan"), "\ufeff", []]
+)
 def test_unlabelled_rows_are_left_out_with_a_count(empty: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert class_labels(["Dog", empty, "Rain", empty], "here") == ["Dog", None, "Rain", None]
     assert [r.getMessage() for r in caplog.records] == ["here: 2 of 4 rows have no label and are left out"]
@@ -36,6 +38,14 @@ def test_numbers_need_names(number: Any) -> None:
         class_labels([0, 1], "here", ClassLabel(num_classes=3))
 
 
+@pytest.mark.parametrize("label", ["True", "false", "1e3", "class_2", "Label 3", "/m/09x0r"])
+def test_what_tells_classes_apart_and_is_no_name(label: str) -> None:
+    with pytest.raises(
+        DataError, match=r"here, row 1: the label .* is (a truth value|a number|an id of AudioSet's), and"
+    ):
+        class_labels(["Dog", label], "here")
+
+
 @pytest.mark.parametrize("other", [{"name": "Dog"}, b"Dog", object()])
 def test_what_is_no_name_at_all(other: Any) -> None:
     with pytest.raises(DataError, match=rf"row 0: a label is the name of a class, found a {type(other).__name__}"):
@@ -48,6 +58,9 @@ def test_what_is_spoken_alike_is_one_class(caplog: pytest.LogCaptureFixture) -> 
     assert labels == ["dog", "dog", "dog", "door_knock", "door_knock", "caf\u00e9", "caf\u00e9", "dog", "wind"]
     assert "here: names that are spoken alike are one class: 'Dog' = 'dog'" in caplog.text
     assert class_labels(["Dog", "dog", "Dog"], "here") == ["Dog"] * 3  # the commonest form
+    assert class_labels(["'dog'", "dog", "dog."], "here") == ["dog"] * 3
+    assert len(set(class_labels(["air-conditioner", "air_conditioner", "Air conditioner"], "here"))) == 1
+    assert class_labels(["C", "C#"], "here") == ["C", "C#"]  # notes are told apart
 
 
 SEVERAL: list[tuple[list[Any], Any, list[str | None]]] = [
