@@ -51,13 +51,15 @@ def read_sheet(path: Path) -> Sheet:
     named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)  # a line of Excel's own
     if named:
         text = rest
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(first), strict=False)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(first), strict=True)
     columns: list[str] = []
     rows, lines = [], []
+    begin = 1  # the line at which a row begins; one may hold line ends, in quotes
     try:
         for cells in reader:
             cells = [cell.strip() for cell in cells]
             line = reader.line_num + bool(named)
+            begin = line + 1
             if not any(cells):
                 continue
             if not columns:
@@ -72,7 +74,10 @@ def read_sheet(path: Path) -> Sheet:
             rows.append({name: cell for name, cell in zip(columns, padded, strict=False) if name})
             lines.append(line)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + bool(named)} is no csv: {error}") from error
+        raise DataError(
+            f"{path}, line {begin} is no csv ({error}): a cell that begins with a quote must end with one, and a quote "
+            "within it be doubled"
+        ) from error
     return Sheet(path, [name for name in columns if name], rows, lines)
 
 
@@ -92,7 +97,7 @@ def _text(path: Path) -> str:
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise DataError(f'{path}, line {line} is no text (it holds zero bytes); save it as "CSV UTF-8"')
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _delimiter(header: str) -> str:
