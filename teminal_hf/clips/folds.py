@@ -26,7 +26,7 @@ def split_folds(
     test: tuple[int, ...] | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Folds of each split: what is given; else test = the last fold not named, validation the last but one, train the
-    rest.
+    rest; of two folds none is left for validation.
 
     Raises:
         ValueError: a fold in two splits, no train fold left, or folds that do not exist.
@@ -34,6 +34,8 @@ def split_folds(
     present = sorted(set(clips.folds))
     if test is None:
         test = tuple(f for f in present if f not in {*(train or ()), *(validation or ())})[-1:]
+    if validation is None and train is None and len(set(present) - {*test}) == 1:
+        validation = ()  # the one that is left is trained on
     if validation is None:
         validation = tuple(f for f in present if f not in {*test, *(train or ())})[-1:]
     if train is None:
@@ -49,9 +51,12 @@ def split_folds(
     if missing:
         raise DataError(f"no clips in fold(s) {missing}; the source has folds {present}")
     if not train:
+        fix = "name fewer of them"
+        if len(present) == 1:
+            fix = "name a column of several folds by --fold_column (in a YAML file, null deals new ones)"
         raise DataError(
             f"no train fold left: the source has folds {present}, validation takes {list(validation)}, "
-            f"test {list(test)}; name fewer of them"
+            f"test {list(test)}; {fix}"
         )
     return {name: folds for name, folds in chosen.items() if folds}
 
@@ -60,6 +65,9 @@ def fold_numbers(values: Iterable[Any], where: str, at: Callable[[int], str] = "
     """Folds as whole numbers; `where` they stand, and `at` which row, is for the message. Names of splits, if there are
     several, are numbers too."""
     values = list(values)
+    for row, value in enumerate(values):
+        if value in (None, ""):
+            _fold_number(value, f"{where}, {at(row)}")  # not what stands beside it, which may be the name of a split
     words = set(values) if all(isinstance(value, str) for value in values) else set()
     if len(words) > 1 and (numbers := _split_numbers(words)) is not None:
         return [numbers[value] for value in values]
@@ -69,7 +77,7 @@ def fold_numbers(values: Iterable[Any], where: str, at: Callable[[int], str] = "
 def _fold_number(value: Any, where: str) -> int:
     try:
         number = float(value)
-        if number.is_integer():
+        if number.is_integer() and not isinstance(value, bool):
             return int(number)
     except (TypeError, ValueError):
         pass
@@ -146,6 +154,17 @@ def _blocks(labels: Sequence[str], recordings: Sequence[Hashable]) -> tuple[list
         blocks[recording] = before[label] * N_FOLDS // totals[label]
         before[label] += sizes[recording]
     return [blocks[recording] for recording in recordings], [classes[recording] for recording in recordings]
+
+
+def splits_of(cells: Sequence[Any]) -> list[str] | None:
+    """The cells of a column if they are names of train, validation and test splits, at least two of them."""
+    are_names = all(isinstance(cell, str) and is_split(cell) for cell in cells)
+    return list(cells) if are_names and len(set(cells)) > 1 else None
+
+
+def not_trained_on(splits: Iterable[str]) -> list[str]:
+    """Those of the names of splits that are for validation or test, sorted."""
+    return sorted(name for name, fold in (_split_numbers(set(splits)) or {}).items() if fold != TRAIN)
 
 
 def is_split(name: str) -> bool:

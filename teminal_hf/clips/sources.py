@@ -16,7 +16,7 @@ from teminal_hf.audio.waveform import Waveform, resample
 from teminal_hf.clips import esc50, soundbank, soundbank_voices
 from teminal_hf.clips.audio_column import AudioColumn, is_text, need_columns
 from teminal_hf.clips.esc50 import esc50_folder
-from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_splits
+from teminal_hf.clips.folds import N_FOLDS, dealt_folds, fold_numbers, folds_of_splits, splits_of
 from teminal_hf.clips.labels import class_labels
 from teminal_hf.clips.recordings import holds_recordings, load_rows
 from teminal_hf.clips.soundbank import SOUND_BANK
@@ -27,6 +27,7 @@ from teminal_hf.storage.cache import code_id
 logger = logging.getLogger(__name__)
 
 FOLD_COLUMN = "fold"
+SPLIT_COLUMNS = ("split", "subset", "partition", "set")  # of train, validation and test, where all lies in one table
 # Columns by which data sets say from which recording a clip was cut, in the order in which they are believed.
 GROUP_COLUMNS = ("src_file", "fsID", "fsid", "freesound_id", "source_file", "recording_id", "recording")
 
@@ -149,7 +150,8 @@ def from_dataset(
 
     The audio column may be whatever `AudioColumn` reads; paths in it start from the folder `base`. Labels are checked
     by `class_labels`, and rows without exactly one are left out. Folds are those of the fold column; without one (or
-    with `fold_column=None`) the data set's own splits; without splits five blocks of each class. Where folds are made
+    with `fold_column=None`) the data set's own splits, which may be a column `split` or the like; without splits five
+    blocks of each class. Where folds are made
     here, rows of one recording, which the group column (or `src_file`, `fsID` and the like) tells, stay together.
 
     Where a column `filename` names every row differently, its stems are the clips' ids, as they are for an ESC-50
@@ -194,6 +196,14 @@ def _one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
         ) from error
 
 
+def own_splits(dataset: Dataset) -> list[str] | None:
+    """Of each row its split, where a column `split` or the like tells it; None where none does."""
+    for column in SPLIT_COLUMNS:
+        if is_text(dataset.features.get(column)) and (splits := splits_of(dataset[column][:])):
+            return splits
+    return None
+
+
 def _folds(
     dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
 ) -> list[int]:
@@ -201,12 +211,14 @@ def _folds(
     recordings: list[Hashable] = list(range(len(dataset)))
     if group_column is not None:
         cells = dataset[group_column][:]
-        recordings = [row if cell in (None, "") else str(cell) for row, cell in enumerate(cells)]
+        recordings = [row if cell in (None, "") or cell != cell else str(cell) for row, cell in enumerate(cells)]
     if fold_column is not None and fold_column in dataset.column_names:
         if len(set(splits)) > 1:
             logger.info("folds are those of column %r, not the data set's own splits", fold_column)
         folds = fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
         return _say_what_is_shared(folds, recordings, group_column)
+    if len(set(splits)) < 2:
+        splits = own_splits(dataset) or splits
     if len(set(splits)) > 1:
         return _say_what_is_shared(folds_of_splits(splits, labels, recordings), recordings, group_column)
     kept_together = "recordings cut from one source may be in several (--group_column tells which)"

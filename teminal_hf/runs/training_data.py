@@ -9,10 +9,11 @@ from accelerate import PartialState
 from torch import nn
 from transformers import ClapFeatureExtractor, ClapProcessor
 
+from teminal_hf.clips.folds import not_trained_on
 from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.licences import licence_of_clips
 from teminal_hf.clips.recordings import load_rows
-from teminal_hf.clips.sources import unlabelled_clips
+from teminal_hf.clips.sources import own_splits, unlabelled_clips
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.captions import warn_of_held_out
@@ -153,12 +154,14 @@ def _load_pairs(
     rows = load_rows(source, audio_column, data.label_column)
     if "train" not in rows.splits:
         raise DataError(f"the data set has no train split; it has {', '.join(rows.splits)}")
-    if len(rows.splits) > 1:
-        others = ", ".join(name for name in rows.splits if name != "train")
-        logger.info("%s: pairs of the split train; %s are left for evaluation", source, others)
-    return CaptionPairs(
-        rows.splits["train"], audio_column, data.text_column, extractor, base=rows.base, audio_flag=audio_flag
-    )
+    pairs = rows.splits["train"]
+    others = [name for name in rows.splits if name != "train"]
+    if not others and (splits := own_splits(pairs)):
+        others = not_trained_on(splits)
+        pairs = pairs.select([row for row, name in enumerate(splits) if name not in others])
+    if others:
+        logger.info("%s: pairs of the split train; %s are left for evaluation", source, ", ".join(others))
+    return CaptionPairs(pairs, audio_column, data.text_column, extractor, base=rows.base, audio_flag=audio_flag)
 
 
 def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:

@@ -91,12 +91,32 @@ def test_a_fold_column_is_above_the_splits(caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.parametrize(
     "folds",
-    [[1.0, 2.0, 1.5], [1, 2, None], [1.0, 2.0, float("nan")], ["1", "2", "one"], ["1", "2", ""], [[1], [2], [1, 2]]],
+    [
+        [1.0, 2.0, 1.5],
+        [False, False, True],
+        ["train", "test", ""],
+        [1, 2, None],
+        [1.0, 2.0, float("nan")],
+        ["1", "2", "one"],
+        ["1", "2", ""],
+        [[1], [2], [1, 2]],
+    ],
 )
 def test_folds_that_are_no_numbers(folds: list) -> None:
-    row = 0 if isinstance(folds[0], list) else 2
+    row = 0 if isinstance(folds[0], list | bool) else 2
     with pytest.raises(DataError, match=f"column 'fold', row {row}: a fold must be a whole number, found"):
         from_dataset(part(3, fold=folds))
+
+
+@pytest.mark.parametrize("column", ["split", "subset"])
+def test_splits_that_are_a_column_are_folds(column: str, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["train", "train", "train", "validation", "test"] * 6
+    with caplog.at_level(logging.INFO):
+        clips = from_dataset(part(30, **{column: names}))
+    split_of = {fold: split for split, folds in split_folds(clips).items() for fold in folds}
+    assert [split_of[fold] for fold in clips.folds] == names and "own splits are its folds" in caplog.text
+    words = from_dataset(part(30, **{column: ["easy", "hard"] * 15}))  # no names of splits
+    assert set(split_folds(words)) == set(THREE) and len(set(words.folds)) == 5
 
 
 def test_a_split_without_labels_is_no_fold(caplog: pytest.LogCaptureFixture) -> None:

@@ -344,5 +344,8 @@ def test_fold_errors() -> None:
         split_folds(folded(1, 2, 3), train=(1, 2), test=(2,))
     with pytest.raises(ValueError, match=r"no clips in fold\(s\) \[7\]; the source has folds \[1, 2, 3\]"):
         split_folds(folded(1, 2, 3), train=(1, 7))
+    assert split_folds(folded(1, 2)) == {"train": (1,), "test": (2,)}
     with pytest.raises(ValueError, match=r"no train fold left: the source has folds \[1, 2\], validation takes \[1\]"):
-        split_folds(folded(1, 2))
+        split_folds(folded(1, 2), validation=(1,))
+    with pytest.raises(ValueError, match=r"no train fold left: the source has folds \[1\].*--fold_column"):
+        split_folds(folded(1))

@@ -16,6 +16,8 @@ from support.tiny import tiny_processor
 from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.captions import caption_key
 from teminal_hf.data.groups import view_meanings
+from teminal_hf.runs.arguments import DataArguments
+from teminal_hf.runs.training_data import _load_pairs
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 
 RATE = 16_000
@@ -229,3 +231,14 @@ def test_wrong_columns_name_the_flag() -> None:
         CaptionPairs(PAIRS, "audio", "caption", EXTRACTOR)
     with pytest.raises(ValueError, match=r"no column sound; present: audio, text\. Name yours by --pairs_audio_column"):
         CaptionPairs(PAIRS, "sound", "text", EXTRACTOR, audio_flag="--pairs_audio_column")
+
+
+def test_pairs_of_a_split_column_leave_test_rows_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["train", "test", "train", "val"]
+    for row in range(4):
+        soundfile.write(tmp_path / f"{row}.wav", sound(row), RATE)
+    rows = [f"{row}.wav,caption {row},{name}" for row, name in enumerate(names)]
+    (tmp_path / "t.csv").write_text("\n".join(["file_name,text,split", *rows]))
+    with caplog.at_level(logging.INFO):
+        pairs = _load_pairs(DataArguments(text_column="text"), str(tmp_path / "t.csv"), "audio", EXTRACTOR)
+    assert pairs.captions == ["caption 0", "caption 2"] and "test, val are left for evaluation" in caplog.text
