@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Audio, Dataset, Value
 from numpy.typing import NDArray
 
-from teminal_hf.audio.waveform import Waveform, decode, resample
+from teminal_hf.audio.waveform import MAX_RATE, MAX_SECONDS, MIN_RATE, Waveform, decode, resample
 from teminal_hf.errors import BadClipError, DataError, NotFoundError
 
 logger = logging.getLogger(__name__)
@@ -114,15 +114,23 @@ def read_audio_value(value: Any, sampling_rate: int, samples: str | None = None)
     if not isinstance(value, dict):
         raise BadClipError(f"has no audio: the cell is a {type(value).__name__}")
     if value.get("array") is not None:
-        rate = value.get("sampling_rate")
-        if rate is None or not rate > 0:
-            raise BadClipError(f'has an array and the sampling_rate {rate}: store the rate in Hz as "sampling_rate"')
-        return resample(_mono(_array(value["array"], samples)), int(rate), sampling_rate)
+        return _resampled(_mono(_array(value["array"], samples)), value.get("sampling_rate"), sampling_rate)
     if value.get("bytes") is not None:
         return decode(value["bytes"], sampling_rate)
     if value.get("path") is None:
         raise BadClipError(f"has no audio: the cell holds {sorted(value)}, all empty")
     return _decode_file(value["path"], sampling_rate)
+
+
+def _resampled(waveform: NDArray[np.float32], rate: Any, sampling_rate: int) -> Waveform:
+    if isinstance(rate, str | bool) or rate is None or not MIN_RATE <= rate <= MAX_RATE:
+        raise BadClipError(
+            f"has an array and the sampling_rate {rate!r}: store the rate in Hz ({MIN_RATE} to {MAX_RATE}), a number, "
+            'as "sampling_rate"'
+        )
+    if len(waveform) > MAX_SECONDS * rate:
+        raise BadClipError(f"lasts {len(waveform) / rate:.0f} s; cut it to {MAX_SECONDS:.0f} s or less")
+    return resample(waveform, int(rate), sampling_rate)
 
 
 def _decode_file(path: str, sampling_rate: int) -> Waveform:
@@ -148,6 +156,11 @@ def _array(value: Any, samples: str | None) -> NDArray[np.float32]:
             raise BadClipError(
                 f"holds 64-bit integers up to {max(abs(int(array.min())), abs(int(array.max())))}, whose full scale is "
                 "not known; store them as int32, or as floats up to 1"
+            )
+        if array.size and array.min() >= 0 and array.max() > 0:
+            raise BadClipError(
+                f"holds 64-bit integers from {array.min()} to {array.max()}, none below 0, as unsigned samples are: "
+                "store them in their own type (uint8, uint16), or as floats from -1 to 1"
             )
         return (array / 32768).astype(np.float32)
     half = 2.0 ** (bits - 1)
@@ -204,7 +217,7 @@ def _peak(array: Any) -> float:
 
 def _files(cells: Sequence[Any], base: Path | None, where: str) -> list[Path]:
     paths = [None if not cell else (base or Path()) / str(cell) for cell in cells]
-    missing = [repr(cell) for cell, path in zip(cells, paths, strict=True) if path is None or not path.is_file()]
+    missing = [_short(cell) for cell, path in zip(cells, paths, strict=True) if path is None or not _is_file(path)]
     if missing:
         raise NotFoundError(
             f"{where} names {len(missing)} of {len(cells)} file(s) that are not there: {', '.join(missing[:3])}"
@@ -212,6 +225,17 @@ def _files(cells: Sequence[Any], base: Path | None, where: str) -> list[Path]:
             "folder of the file that holds them; correct them, or store the sounds by the Audio feature"
         )
     return [path for path in paths if path is not None]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name of a file: too long, or with a zero byte
+        return False
+
+
+def _short(cell: Any) -> str:
+    return repr(cell) if len(str(cell)) <= 80 else f"{str(cell)[:80]!r} ..."
 
 
 def is_text(feature: Any) -> bool:

@@ -114,6 +114,12 @@ def test_paths_start_from_the_base(tmp_path: Path) -> None:
         AudioColumn(Dataset.from_dict({"audio": ["0.wav", "x.wav", None]}), "audio", tmp_path)
 
 
+def test_what_is_no_path_is_shown_in_part() -> None:
+    with pytest.raises(NotFoundError, match="names 1 of 1") as caught:
+        AudioColumn(Dataset.from_dict({"audio": ["UklGR" * 5000]}), "audio")
+    assert len(str(caught.value)) < 500
+
+
 REFUSED: dict[str, tuple[list[Any], str]] = {
     "no rate": ([{"array": [0.1, 0.2]}] * 2, r'holds arrays without a sampling_rate; store \{"array": samples'),
     "bare arrays": ([[0.1, 0.2]] * 2, r'holds bare arrays, whose rate is not known; store \{"array": samples'),
@@ -134,6 +140,14 @@ def test_columns_without_audio_are_refused_with_the_fix(kind: str) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no rate": ({"array": [0.1], "sampling_rate": None}, "has an array and the sampling_rate None: store the rate"),
     "a rate of 0": ({"array": [0.1], "sampling_rate": 0}, "has an array and the sampling_rate 0"),
+    "a rate as text": ({"array": [0.1], "sampling_rate": "16000"}, r"the sampling_rate '16000': .*\(1000 to 768000\)"),
+    "a rate in kHz": ({"array": [0.1], "sampling_rate": 44.1}, r"the sampling_rate 44\.1: store the rate in Hz"),
+    "a rate of 1": ({"array": [0.1] * 9000, "sampling_rate": 1}, "the sampling_rate 1: store the rate in Hz"),
+    "two hours": ({"array": np.zeros(7_300_000), "sampling_rate": 1000}, "lasts 7300 s; cut it to 3600 s or less"),
+    "unsigned samples as long integers": (
+        {"array": full("uint8")(SOUNDS[0]).tolist(), "sampling_rate": RATE},
+        "holds 64-bit integers from .*, none below 0, as unsigned samples are",
+    ),
     "a spectrogram": (
         {"array": np.zeros((64, 100)), "sampling_rate": RATE},
         r"shape \(64, 100\), which is no waveform",
