@@ -24,6 +24,7 @@ TRIM_FRAME_SECONDS = 0.01
 MAX_SECONDS = 3600.0
 MIN_RATE, MAX_RATE, MAX_CHANNELS = 1_000, 768_000, 64
 _BLOCK = 1 << 16  # frames decoded at a time
+_UNKNOWN = 1 << 62  # frames and more are what libsndfile says of a FLAC file that was streamed
 
 
 def decode(source: str | Path | bytes, sampling_rate: int, max_seconds: float = MAX_SECONDS) -> Waveform:
@@ -52,6 +53,8 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise BadClipError(f"claims a rate of {file.samplerate} Hz ({MIN_RATE} to {MAX_RATE} are read)")
     if file.channels > MAX_CHANNELS:
         raise BadClipError(f"claims {file.channels} channels (at most {MAX_CHANNELS} are read)")
+    if file.frames >= _UNKNOWN:
+        raise BadClipError("cannot be decoded as audio (a stream, whose header does not say how long it is)")
     if file.frames > max_seconds * file.samplerate:
         raise BadClipError(f"lasts {file.frames / file.samplerate:.0f} s; cut it to {max_seconds:.0f} s or less")
 
@@ -63,7 +66,11 @@ def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> W
     if not np.isfinite(waveform).all():
         raise BadClipError("holds NaN or infinite samples")
     waveform = np.asarray(waveform, dtype=np.float32)
-    return waveform if rate == sampling_rate else resampling.resample(waveform, rate, sampling_rate)
+    if rate == sampling_rate:
+        return waveform
+    # Where a constant offset begins and ends a filter rings, and the offset would be one no more.
+    offset = _offset(waveform, rate)
+    return resampling.resample(waveform - offset, rate, sampling_rate) + offset
 
 
 def trim_silence(waveform: Waveform, sampling_rate: int) -> Waveform:
@@ -97,18 +104,29 @@ def sounding(waveform: Waveform, sampling_rate: int) -> Waveform:
 
 
 def _without_offset(waveform: Waveform, sampling_rate: int) -> Waveform:
-    """A constant offset is nothing to hear. It is taken off for the trimming alone, and where it alone would stop it:
-    where even the quietest frame is loud, and nearly constant."""
+    """A constant offset is nothing to hear. It is taken off for resampling and trimming alone."""
+    offset = _offset(waveform, sampling_rate)
+    return waveform - offset if offset else waveform
+
+
+def _offset(waveform: Waveform, sampling_rate: int) -> np.float32:
+    """A constant offset where it alone would stop the trimming: where even the quietest frame is loud, and nearly
+    constant. 0 elsewhere."""
     frame = max(1, round(TRIM_FRAME_SECONDS * sampling_rate))
     whole = len(waveform) // frame
     if not whole:
-        return waveform
+        return np.float32(0)
     frames = waveform[: whole * frame].reshape(whole, frame)
     power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64)
-    quietest = int(power.argmin())
-    offset = float(frames[quietest].mean(dtype=np.float64))
-    is_loud = power[quietest] >= power.max() * 10 ** (TRIM_DB / 10) and power[quietest] > 0
-    return waveform - np.float32(offset) if is_loud and frame * offset**2 >= 0.99 * power[quietest] else waveform
+    if not power.min() > power.max() * 10 ** (TRIM_DB / 10):
+        return np.float32(0)
+    means = frames.mean(axis=1, dtype=np.float64)
+    steady = frame * means**2 / power  # the share of a frame's power that is constant
+    # The quietest frame, or where the sound swings below the offset the steadiest: no wave that is heard has one so.
+    for at, least in ((int(power.argmin()), 0.99), (int(steady.argmax()), 0.9999)):
+        if steady[at] >= least:
+            return np.float32(means[at])
+    return np.float32(0)
 
 
 def _sounding_bounds(waveform: Waveform, sampling_rate: int) -> tuple[int, int]:

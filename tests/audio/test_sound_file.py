@@ -107,3 +107,32 @@ def test_blocks_are_read_as_the_whole_is(tmp_path: Path) -> None:
         soundfile.write(path, stereo, 44_100)
         whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
         np.testing.assert_array_equal(decode(path, 44_100), whole.mean(axis=1))
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 16_000])
+def test_a_constant_is_none_the_less_after_resampling(rate: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).standard_normal(rate).astype(np.float32) * 0.1
+    kinds = {
+        "a constant": np.full(rate, 0.3, np.float32),
+        "channels that cancel but for it": np.stack([noise + np.float32(0.2), -noise + np.float32(0.1)], axis=1),
+    }
+    for name, samples in kinds.items():
+        soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+        with pytest.raises(DataError, match=r"a\.wav is silent"):
+            read_sound(tmp_path / "a.wav", RATE)
+            pytest.fail(name)
+    padded = np.pad(noise[: rate // 2], (rate // 2, rate)) + np.float32(0.3)
+    soundfile.write(tmp_path / "a.wav", padded, rate, subtype="FLOAT")
+    kept = trim_silence(decode(tmp_path / "a.wav", RATE), RATE)
+    assert abs(len(kept) - RATE // 2) <= RATE // 25
+
+
+def test_a_stream_of_unknown_length_comes_with_the_way_out(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, NOISE, RATE, format="FLAC")
+    streamed = bytearray(content.getvalue())
+    streamed[21] &= 0xF0  # the 36 bits of its length
+    streamed[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(streamed)
+    with pytest.raises(DataError, match=r"a\.flac cannot be decoded .* does not say how long .*-i a\.flac a\.wav"):
+        read_sound(tmp_path / "a.flac", RATE)
