@@ -1,5 +1,6 @@
 """Load and save checkpoints: plain `ClapModel` + `ClapProcessor`, safetensors only."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from transformers import AutoConfig, ClapModel, ClapProcessor
 
 from teminal_hf.errors import CheckpointError, DivergedError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import saying_what_to_fetch
+from teminal_hf.models.fitness import processor_amiss
 from teminal_hf.models.split import detach_split_forward, unwrap_clap
 from teminal_hf.models.stages import merged
 from teminal_hf.models.tokenizer import fit_to_clap
@@ -36,7 +38,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     Raises:
         CheckpointError: a fused checkpoint, no CLAP at all, or one that is not whole: no safetensors file, weights that
             are missing, not finite, of other sizes than the configuration's or of layers that it does not have, no
-            tokenizer, adapters alone.
+            tokenizer, a processor of another model, adapters alone.
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
@@ -49,6 +51,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     with _saying_what_is_wrong(name, path):
         model, amiss = read_weights(path)
         processor = ClapProcessor.from_pretrained(path)
+        amiss += processor_amiss(model.config, processor, path)
     if amiss:
         raise CheckpointError(f"{name} is not whole: {amiss[0]}; {ANOTHER}; `teminal doctor {name}` examines it")
     if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):  # what transformers makes of no file
@@ -74,11 +77,39 @@ def _saying_what_is_wrong(name: str, path: str | Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the checkpoint
             raise
         missing = isinstance(error, OSError) and not Path(path).exists()
-        what = " ".join(str(error).strip().split("\n")[:1]) or type(error).__name__
+        what = first_line(error)
         raise (NotFoundError if missing else CheckpointError)(
-            f"{name} cannot be loaded: {what.rstrip('.:')}. What there is of it, `teminal doctor {name}` says"
-            + _cached(name)
+            f"{name} cannot be loaded: {_in_which(path)}{what.rstrip('.:')}{_other_weights(path)}. What there is of "
+            f"it, `teminal doctor {name}` says" + _cached(name)
         ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; with its class where that is a bare name."""
+    text = " ".join(str(error).strip().split("\n")[:1])
+    return f"{type(error).__name__} {text}".strip() if isinstance(error, LookupError) or not text else text
+
+
+def _in_which(path: str | Path) -> str:
+    """The file of a folder that is no JSON any more, which libraries do not name."""
+    for file in sorted(Path(path).glob("*.json")):
+        try:
+            if isinstance(json.loads(file.read_text(encoding="utf-8")), dict):
+                continue
+        except (ValueError, OSError):
+            pass
+        return f"{file.name} is damaged: "
+    return ""
+
+
+def _other_weights(path: str | Path) -> str:
+    others = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in Path(path).glob(kind))
+    if not others or any(Path(path).glob("*.safetensors*")):
+        return ""
+    return (
+        f" ({others[0]} is a pickle, which runs code when it is read, and is not: take one in safetensors, such as "
+        "laion/clap-htsat-unfused)"
+    )
 
 
 def _cached(name: str) -> str:
@@ -128,6 +159,9 @@ def read_weights(path: str | Path) -> tuple[ClapModel, list[str]]:
             key for key in loading["unexpected_keys"] if _in_any_layer(key) in kinds
         ),
         "hold NaN or infinite values": not_finite(model),
+        "hold variances below 0": [
+            key for key, value in model.state_dict().items() if key.endswith("running_var") and (value < 0).any()
+        ],
     }
     return model, [
         f"{len(names)} weight tensor(s) {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"

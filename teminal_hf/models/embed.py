@@ -9,6 +9,7 @@ from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
+from teminal_hf.errors import CheckpointError
 from teminal_hf.models.split import (
     SplitPoint,
     audio_prefix,
@@ -46,7 +47,8 @@ def embed_audio(model: nn.Module, processor: ClapProcessor, waveforms: Sequence[
 def embed_features(clap: ClapModel, input_features: Tensor) -> Tensor:
     """Log-mel (n, 1, frames, mels) -> L2-normalised `audio_embeds` (n, D) on the CPU."""
     chunks = input_features.to(clap.device).split(recordings_at_once(clap.device))
-    return torch.cat([audio_suffix(clap, WHOLE, audio_prefix(clap, WHOLE, chunk)).cpu() for chunk in chunks])
+    embeds = [audio_suffix(clap, WHOLE, audio_prefix(clap, WHOLE, chunk)).cpu() for chunk in chunks]
+    return _answered(torch.cat(embeds), "audio")
 
 
 @torch.inference_mode()
@@ -61,10 +63,20 @@ def embed_text(model: nn.Module, processor: ClapProcessor, captions: Sequence[st
         tokens = tokenize(processor, batch).to(clap.device)
         hidden = text_prefix(clap, WHOLE, tokens["input_ids"], tokens["attention_mask"])
         chunks.append(text_suffix(clap, WHOLE, hidden, tokens["attention_mask"]).cpu())
-    embeds = torch.cat(chunks)
+    embeds = _answered(torch.cat(chunks), "text")
     restored = torch.empty_like(embeds)
     restored[order] = embeds
     return restored
+
+
+def _answered(embeds: Tensor, tower: str) -> Tensor:
+    """The embeddings (n, D), if they are any: weights may be finite, and what comes of them not."""
+    if len(embeds) and not embeds.norm(dim=-1).min() > 0.5:  # they are of length 1; NaN is no answer either
+        raise CheckpointError(
+            f"the {tower} tower gives embeddings that are NaN or zero: its weights are damaged, or of no trained "
+            "model; take the checkpoint from its source again"
+        )
+    return embeds
 
 
 def check_text_tower(model: nn.Module, processor: ClapProcessor) -> None:

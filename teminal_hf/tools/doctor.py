@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import soundfile
 from huggingface_hub import is_offline_mode
-from safetensors import SafetensorError
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from teminal_hf.audio.sound_file import read_sound
@@ -18,11 +18,12 @@ from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.errors import CheckpointError, DataError, NotFoundError
+from teminal_hf.errors import CheckpointError, DataError, NotFoundError, TeminalError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
-from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, read_weights
-from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_text
+from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, first_line, read_weights
+from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_audio, embed_text
+from teminal_hf.models.fitness import processor_amiss
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -30,6 +31,7 @@ ORDER_ITEMS = 40  # a checkpoint of laion's size answers them, loading apart, in
 MAX_SCALE = 100.0  # where CLAP clamps it
 
 _UNFUSED = "use an unfused checkpoint, such as laion/clap-htsat-unfused"
+_SAVE_BASES = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
 _FETCH = "HF_HUB_OFFLINE forbids asking the Hub; fetch it once, online: hf download {}"
 _SAVE_ANEW = 'save it anew, mended: `save_clap(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
 
@@ -63,7 +65,7 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
         yield Finding("problem", str(error), "name a checkpoint folder or a Hub id")
         return
     except (OSError, ValueError) as error:
-        yield Finding("problem", f"{name} cannot be read: {_first_line(error)}", "name a checkpoint folder or a Hub id")
+        yield Finding("problem", f"{name} cannot be read: {first_line(error)}", "name a checkpoint folder or a Hub id")
         return
     if config.model_type != "clap":
         what = f"{name} is a {config.model_type!r} checkpoint, no CLAP (model_type 'clap')"
@@ -73,6 +75,9 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
     yield _fusion(fused)
     processor = yield from _processor(path, name)
     model = yield from _weights(path, name)
+    if processor is not None and (amiss := processor_amiss(config, processor, path)):
+        yield from (Finding("problem", what, _SAVE_BASES) for what in amiss)
+        return
     if processor is not None:
         for sound in sounds:
             yield _sound(processor, sound)
@@ -83,10 +88,6 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
 
 def _is_not_here(path: str | Path) -> bool:
     return is_offline_mode() and not Path(path).exists()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 def _fusion(fused: bool) -> Finding:
@@ -103,13 +104,14 @@ def _processor(path: str | Path, name: str) -> Generator[Finding, None, ClapProc
     """What the stored processor does to audio; returns it, or None where there is none."""
     try:
         processor = ClapProcessor.from_pretrained(path)
-    except (OSError, ValueError) as error:
+    except (TeminalError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any class, as in `load_clap`
         if _is_not_here(path):
             yield Finding("problem", f"the processor of {name} is not on this machine", _FETCH.format(name))
             return None
-        what = f"the processor (extractor and tokenizer) cannot be read: {_first_line(error)}"
-        fix = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
-        yield Finding("problem", what, fix)
+        what = f"the processor (extractor and tokenizer) cannot be read: {first_line(error)}"
+        yield Finding("problem", what, _SAVE_BASES)
         return None
     extractor = processor.feature_extractor
     if extractor.truncation == "fusion":
@@ -188,11 +190,13 @@ def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel 
     """Are the weights there, as safetensors, all of them and finite? Returns the model where it can be asked."""
     try:
         model, amiss = read_weights(path)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (TeminalError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any class, as in `load_clap`
         if _is_not_here(path):
             yield Finding("problem", f"the weights of {name} are not on this machine", _FETCH.format(name))
             return None
-        what = f"no weights that can be read from safetensors: {_first_line(error)}"
+        what = f"no weights that can be read from safetensors: {first_line(error)}"
         fix = (
             "a pickle (pytorch_model.bin) is never read here, for it runs code. If you trust it: "
             f'`ClapModel.from_pretrained("{name}", use_safetensors=False).save_pretrained("FOLDER")`'
@@ -219,7 +223,12 @@ def _scale(model: ClapModel) -> Finding:
 
 def _answers(name: str, model: ClapModel, processor: ClapProcessor) -> Iterator[Finding]:
     captions = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES]
-    mean = collapse_similarity(embed_text(model, processor, captions))
+    try:
+        mean = collapse_similarity(embed_text(model, processor, captions))
+        embed_audio(model, processor, [np.ones(processor.feature_extractor.nb_max_samples, np.float32)])
+    except CheckpointError as error:
+        yield Finding("problem", str(error), ANOTHER)
+        return
     if mean > COLLAPSED:
         what = (
             f"the text tower has collapsed: {len(captions)} different captions get nearly one embedding (mean cosine "

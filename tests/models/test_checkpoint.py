@@ -1,6 +1,7 @@
 """Checkpoints in and out."""
 
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -119,6 +120,32 @@ def lacking(folder: Path) -> None:
     )
 
 
+def negative(folder: Path) -> None:
+    state = weights(tiny_clap())
+    name = "audio_model.audio_encoder.batch_norm.running_var"
+    tiny_clap().save_pretrained(folder, state_dict=state | {name: -state[name]})
+
+
+def extractor(name: str, value: float | None) -> Callable[[Path], object]:
+    """A stored extractor with another value, None for none."""
+
+    def spoil(folder: Path) -> None:
+        stored = json.loads((folder / "processor_config.json").read_text())
+        inner = stored["feature_extractor"]
+        inner.pop(name)
+        inner |= {} if value is None else {name: value}
+        (folder / "processor_config.json").write_text(json.dumps(stored))
+
+    return spoil
+
+
+def tokens_beyond(folder: Path) -> None:
+    stored = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = stored["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] += 1000
+    (folder / "tokenizer.json").write_text(json.dumps(stored))
+
+
 def configured(old: str, new: str) -> Callable[[Path], object]:
     def spoil(folder: Path) -> None:
         text = (folder / "config.json").read_text()
@@ -148,7 +175,7 @@ MORE_LAYERS = r"is not whole: \d+ weight tensor\(s\) are of layers that its conf
         ),
         (BertConfig().save_pretrained, r"is a 'bert' checkpoint; a CLAP one \(model_type 'clap'\) is needed"),
         (without("model.safetensors"), r"cannot be loaded: .*no file named model\.safetensors"),
-        (pickled, r"cannot be loaded: .*no file named model\.safetensors"),
+        (pickled, r"no file named model\.safetensors.*\(pytorch_model\.bin is a pickle, .* such as laion/clap-htsat-"),
         (cut("model.safetensors"), "cannot be loaded: Error while deserializing header"),
         (cut("model.safetensors", 0.0), "cannot be loaded: Error while deserializing header"),
         (
@@ -162,7 +189,15 @@ MORE_LAYERS = r"is not whole: \d+ weight tensor\(s\) are of layers that its conf
         (without("processor_config.json"), "cannot be loaded: Can't load feature extractor for"),
         (without("tokenizer.json"), "has no tokenizer, or an empty one; save its base's beside the weights"),
         (without("tokenizer.json", "tokenizer_config.json"), "has no tokenizer, or an empty one"),
-        (cut("tokenizer.json"), "cannot be loaded: "),
+        (cut("tokenizer.json"), r"cannot be loaded: tokenizer\.json is damaged: "),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "cannot be loaded: KeyError 'added_tokens'"),
+        (negative, r"1 weight tensor\(s\) hold variances below 0: .*batch_norm\.running_var; "),
+        (extractor("max_length_s", 5), r"gives 313 frames \(max_length_s, .*\), the model takes 64"),
+        (extractor("hop_length", 0), "has hop_length 0, which must be more than 0"),
+        (extractor("feature_size", 8), "has feature_size 8, the model num_mel_bins 16"),
+        (extractor("frequency_max", 5_000), "has frequency_max 5000 Hz, and hears 4000 at most"),
+        (extractor("fft_window_size", None), "the feature extractor's file lacks fft_window_size"),
+        (tokens_beyond, r"the tokenizer has numbers up to \d+, the model \d+ tokens"),
     ],
 )
 def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:

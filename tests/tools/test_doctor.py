@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from support.tiny import RATE, SAMPLES, tiny_clap, tiny_processor
+from teminal_hf import rank
 from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.commands.cli import main
@@ -177,6 +178,26 @@ def test_weights_that_are_missing_or_not_finite_or_of_another_shape(tmp_path: Pa
 def saved_processor(folder: Path) -> str:
     tiny_processor().save_pretrained(folder)
     return str(folder)
+
+
+@pytest.mark.parametrize("tower", ["audio", "text"])
+def test_weights_that_are_finite_and_give_no_answer(tower: str, tmp_path: Path) -> None:
+    model = tiny_clap()
+    with torch.no_grad():
+        for parameter in getattr(model, f"{tower}_projection").parameters():
+            parameter.zero_()
+    name = saved(tmp_path, model)
+    one(diagnose(name), f"the {tower} tower gives embeddings that are NaN or zero", "problem")
+    with pytest.raises(CheckpointError, match=f"the {tower} tower gives embeddings"):
+        rank(*load_clap(name), sound(tmp_path, 0.5), ["dog", "rain"])
+
+
+def test_a_processor_of_another_model(tmp_path: Path) -> None:
+    findings = diagnose(saved(tmp_path, processor=tiny_processor(mels=8)), [sound(tmp_path, 0.5)])
+    one(findings, "feature_size 8, the model num_mel_bins 16", "problem")
+    assert not [finding for finding in findings if "order check" in finding.what]
+    (tmp_path / "tokenizer.json").write_text("{}")
+    one(diagnose(str(tmp_path)), "processor .* cannot be read: KeyError 'added_tokens'", "problem")
 
 
 def test_no_processor(tmp_path: Path) -> None:
