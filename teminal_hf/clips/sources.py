@@ -73,6 +73,8 @@ class ClipSource:
         """
         if self.data_dir is not None and self.source is not None:
             raise ConfigError(f"give either data_dir ({self.data_dir!r}) or source ({self.source!r}), not both")
+        if self.data_dir is not None and not self.data_dir.strip():  # a variable that is not set
+            raise ConfigError("data_dir is empty; name a folder, or leave it out for the sound bank (. is here)")
         if self.data_dir is not None and not holds_recordings(self.data_dir):
             return esc50_folder(self.data_dir)
         source = self.data_dir or self.source

@@ -80,6 +80,9 @@ def check_given(values: Mapping[str, Any]) -> None:
             f"accelerator_config cannot be used here (found {values['accelerator_config']}): the loss is over "
             "the batches of all processes, which must be of one size and dealt by one order; leave it out"
         )
+    for name in ("pairs", "reference"):
+        if values.get(name) is not None and not str(values[name]).strip():  # a variable that is not set
+            raise ConfigError(f"{name} is empty; name a data set or a folder, or leave it out")
     for name in ("eval_tasks", "report_tasks"):
         chosen = values.get(name, ZSTE_TASKS)
         unknown = [task for task in chosen if task not in ZSTE_TASKS]

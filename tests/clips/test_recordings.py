@@ -274,6 +274,15 @@ def test_what_cannot_be_read_is_one_message(what: str, tmp_path: Path, caplog: p
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_name_is_not_the_sound_bank(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    metadata_csv(tmp_path)
+    for named in ({"data_dir": empty}, {"source": empty}):
+        with pytest.raises(ConfigError, match="is empty"):
+            load_clips(**named)
+
+
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "nowhere.csv", "a/b/c"])
 def test_paths_that_are_not_there(source: str) -> None:
     with pytest.raises(NotFoundError, match=f"there is no file or folder {source}"):

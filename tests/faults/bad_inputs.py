@@ -114,6 +114,7 @@ INPUTS: dict[str, Input] = {
     "clips_per_class of 0": yaml_keys(MESSAGE, clips_per_class="0"),
     "source nowhere": yaml_keys(MESSAGE, "nobody/nothing", source="nobody/nothing"),
     "data_dir nowhere": yaml_keys(MESSAGE, "nowhere", data_dir="nowhere"),
+    "pairs of an empty name": yaml_keys(MESSAGE, "pairs", pairs="''"),
     "data_dir and source": yaml_keys(MESSAGE, "source", data_dir="x", source="y"),
     # YAML files
     "an unknown key": yaml_keys(MESSAGE, "n_group", n_group="8"),
