@@ -24,14 +24,14 @@ _VIEWS = {"stage_a": STAGE_A_VIEWS, "stage_b": (*STAGE_A_VIEWS, *STAGE_B_VIEWS, 
 _FOLDS = ("train_folds", "validation_folds", "test_folds")
 _BOUNDS = {
     "reference_size": Bound(1),
-    "n_groups": Bound(2),  # a contrast needs two
+    "n_groups": Bound(2, 100_000_000),  # a contrast needs two; no memory holds more rows
     "clips_per_class": Bound(1),
     "positions": Bound(0, 1),
     "gap": Bound(0),
     "crossfade": Bound(0),
     "audio_blocks": Bound(0),
     "text_layers": Bound(0),
-    "lora_rank": Bound(1),
+    "lora_rank": Bound(1, 4096),
     "eval_groups": Bound(1),
     "report_groups": Bound(2),  # an interval over clips needs two
     "groups_seed": SEED,

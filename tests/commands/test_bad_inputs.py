@@ -15,8 +15,8 @@ from teminal_hf.models import checkpoint
 
 BEST = "--eval_strategy epoch --save_strategy epoch --load_best_model_at_end --metric_for_best_model"
 RECIPE: dict[str, str] = {
-    "--n_groups 0": "n_groups must be at least 2, got 0",
-    "--n_groups 1": "n_groups must be at least 2, got 1",
+    "--n_groups 0": "n_groups must be between 2 and 100000000, got 0",
+    "--n_groups 1": "n_groups must be between 2 and 100000000, got 1",
     "--n_groups 10 --dataloader_drop_last": "dataloader_drop_last leaves no batch: n_groups is 10, a batch has 32",
     "--audio_blocks 0 --text_layers 0 --no_projections": "nothing but the scale would be trained",
     "--audio_blocks -1": "audio_blocks must be at least 0",
@@ -70,7 +70,9 @@ RECIPE: dict[str, str] = {
     "--groups_seed -1": "groups_seed must be between",
     "--report_seed -1": "report_seed must be between",
     "--tuning foo": "unknown tuning 'foo'",
-    "--lora_rank 0": "lora_rank must be at least 1",
+    "--lora_rank 0": "lora_rank must be between 1 and 4096",
+    "--lora_rank 100000": "lora_rank must be between 1 and 4096, got 100000",
+    "--n_groups 99999999999999999999": "n_groups must be between 2 and 100000000",
     "--clips_per_class 0": "clips_per_class must be at least 1",
     "--report_groups 1": "report_groups must be at least 2",
     "--eval_groups 0": "eval_groups must be at least 1",

@@ -157,7 +157,7 @@ def test_one_clear_message_for_what_a_user_can_mend(tmp_path: Path, monkeypatch:
     assert "a global batch of one group" in said
     for arguments, message in (
         (["--report_tasks", "9Z"], "unknown task(s) 9Z"),
-        (["--n_groups", "0"], "n_groups must be at least 2, got 0"),
+        (["--n_groups", "0"], "n_groups must be between 2 and 100000000, got 0"),
         (["--views", "single", "sideways"], "unknown view(s) ['sideways']"),
     ):
         assert message in refused("stage_b", *SMALL, *arguments)
