@@ -57,7 +57,7 @@ def starting_point(config: Config, folds: Folds | None = None) -> StartingPoint:
         start = StartingPoint(record["started_from"], record["base"], record.get("history", []))
     elif run.start_from not in ("auto", "base"):
         logger.info("%s starts from %s", stage, run.start_from)
-        base = str(run_folder.read_record(run.start_from).get("base", run.start_from))
+        base = str(_record_of(run.start_from).get("base", run.start_from))
         start = StartingPoint(run.start_from, base, history_of(run.start_from))
     else:
         found, missing = None, ""
@@ -156,16 +156,19 @@ def _check_unseen(history: Sequence[Mapping[str, Any]], data: DataArguments, fol
 
 
 def history_of(start: str) -> list[dict[str, Any]]:
-    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written. A
-    phase of a run, which may be started from too, is the run's stage with the phases up to it."""
-    before = run_folder.read_record(start) or _phase_of_a_run(Path(start))
+    """What is known of the stages before this one, oldest first: their folders may be gone when a card is written."""
+    before = _record_of(start)
     of_data = ("source", "source_name", "pairs_name", "licence", "folds")
     of_training = ("stage", "seed", "settings", "trained", "trained_tensors", "steps", "train_seconds")
     facts = {name: before[name] for name in (*of_data, *of_training) if name in before}
     return [*before.get("history", ()), facts] if before else []
 
 
-def _phase_of_a_run(folder: Path) -> dict[str, Any]:
+def _record_of(start: str) -> dict[str, Any]:
+    """Of a run; of a phase of one, which may be started from too, the run's with the phases up to it."""
+    if record := run_folder.read_record(start):
+        return record
+    folder = Path(start)
     run = run_folder.read_record(folder.parent)
     settings = run.get("settings", {})
     names = list(settings.get(PHASES, {}))
@@ -183,7 +186,7 @@ def recorded_base(model: str) -> str:
     """
     if model == CLAP_MINI:
         return CLAP_MINI
-    base = run_folder.read_record(model).get("base")
+    base = _record_of(model).get("base")
     if base is None and not Path(model).exists():
         try:
             base = run_folder.read_record(Path(hf_hub_download(model, run_folder.RECORD)).parent)["base"]

@@ -14,6 +14,7 @@ from teminal_hf.runs.lineage import (
     facts_of,
     history_of,
     left_out_families,
+    recorded_base,
     starting_point,
     trained_connectives,
 )
@@ -98,8 +99,8 @@ def test_what_a_run_was_taught_to_say_is_read_from_its_records() -> None:
 
 def test_a_phase_of_a_run_is_its_stage_up_to_there(tmp_path: Path) -> None:
     phases = {"clean": {"connectives": ["and later"]}, "words": {"connectives": ["all"], "leave_out": ["until"]}}
-    record = {"stage": "stage_b", "source": "soundbank", "folds": {"train": [1]}, "seed": 3, "history": []}
-    write_json(tmp_path / "run.json", record | {"settings": {"beta": 2, "phases": phases}})
+    record = {"stage": "stage_b", "source": "soundbank", "folds": {"train": [1]}, "seed": 3}
+    write_json(tmp_path / "run.json", record | {"history": [], "base": "clap-mini", "settings": {"beta": 2, "phases": phases}})
     for name in ("clean", "other"):
         (tmp_path / name).mkdir()
     (facts,) = history_of(str(tmp_path / "clean"))
@@ -107,5 +108,9 @@ def test_a_phase_of_a_run_is_its_stage_up_to_there(tmp_path: Path) -> None:
         "settings": {"beta": 2, "phases": {"clean": phases["clean"]}}
     }
     assert history_of(str(tmp_path / "other")) == []
+    # What the whole run is compared with, and held to, and not the phase itself.
+    start = starting_point(config("--start_from", str(tmp_path / "clean")))
+    assert (start.base, start.checkpoint, start.history) == ("clap-mini", str(tmp_path / "clean"), [facts])
+    assert recorded_base(str(tmp_path / "clean")) == "clap-mini"
     now = {"stage": "stage_b", "settings": {"connectives": ["all"], "leave_out": ["until", "then"]}, "history": [facts]}
     assert left_out_families(now) == ["until"]  # "and later", of the family "then", was said in that phase
