@@ -100,7 +100,8 @@ def test_what_a_run_was_taught_to_say_is_read_from_its_records() -> None:
 def test_a_phase_of_a_run_is_its_stage_up_to_there(tmp_path: Path) -> None:
     phases = {"clean": {"connectives": ["and later"]}, "words": {"connectives": ["all"], "leave_out": ["until"]}}
     record = {"stage": "stage_b", "source": "soundbank", "folds": {"train": [1]}, "seed": 3}
-    write_json(tmp_path / "run.json", record | {"history": [], "base": "clap-mini", "settings": {"beta": 2, "phases": phases}})
+    settings = {"beta": 2, "phases": phases}
+    write_json(tmp_path / "run.json", record | {"history": [], "base": "clap-mini", "settings": settings})
     for name in ("clean", "other"):
         (tmp_path / name).mkdir()
     (facts,) = history_of(str(tmp_path / "clean"))
