@@ -108,8 +108,8 @@ FIRST_SOUND = "the first sound is {}"  # ZSTE task 5, never in training
 SECOND_SOUND = "the second sound is {}"
 # Of three sounds, in the words of order of each wording: ZSTE's tasks 6 and 7, never in training.
 IN_A_ROW = {"before": "{} before {} before {}", "after": "{2} after {1} after {0}"}
-ALONE_FIRST = {"before": "{} before {} and {} together", "after": "{1} and {2} together after {0}"}
-ALONE_LAST = {"before": "{1} and {2} together before {0}", "after": "{} after {} and {} together"}
+ALONE_FIRST = {"before": "{} before {} and {}", "after": "{1} and {2} after {0}"}
+ALONE_LAST = {"before": "{1} and {2} before {0}", "after": "{} after {} and {}"}
 # What training may say of one sound of a sequence alone. Those that end with the sound carry over to task 5, those that
 # begin with it do not (67 % for "X is the first sound" beside 53 % for "the first sound is X"). None shares a word with
 # a phrasing of order: beside "it ends with X" the family "start and end" fell from 83 to 70 %.

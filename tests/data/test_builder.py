@@ -20,6 +20,7 @@ from teminal_hf.clips.sources import esc50_folder, sound_bank
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.groups import plan
 from teminal_hf.data.rendering import Renderer, RenderSettings
+from teminal_hf.data.views import SCENES
 from teminal_hf.data.zste_items import plan_zste
 from teminal_hf.integrations import load_by_name as hooks
 
@@ -81,6 +82,7 @@ def test_zste() -> None:
         truth = renderer.views(item.clip_a, item.clip_b, 0, item.group_id)
         clip = clips.waveform(item.clip_a, RATE, trim=False)  # task 1: the clip as it is
         truth["clip"] = np.pad(clip, (0, 10 * RATE - len(clip)))
+        truth |= {view: renderer.scene(view, item.clips, 0, item.group_id) for view in item.views if view in SCENES}
         for view, sound in zip(item.views, row["audio"], strict=True):
             np.testing.assert_array_equal(sound["array"], truth[view])
 

@@ -45,10 +45,10 @@ SAID = [  # pattern, relation, whether the class named first is heard first
     (r"(\S+) x after (\S+) x after (\S+) x", "sequence", False),
 ]
 NESTED = {  # of three sounds: which is alone, and where
-    r"(?P<alone>\S+) x before (\S+) x and (\S+) x together": "first",
-    r"(\S+) x and (\S+) x together after (?P<alone>\S+) x": "first",
-    r"(?P<alone>\S+) x after (\S+) x and (\S+) x together": "last",
-    r"(\S+) x and (\S+) x together before (?P<alone>\S+) x": "last",
+    r"(?P<alone>\S+) x before (\S+) x and (\S+) x": "first",
+    r"(\S+) x and (\S+) x after (?P<alone>\S+) x": "first",
+    r"(?P<alone>\S+) x after (\S+) x and (\S+) x": "last",
+    r"(\S+) x and (\S+) x before (?P<alone>\S+) x": "last",
 }
 
 
@@ -179,8 +179,7 @@ def test_wordings_are_balanced_and_kept_apart() -> None:
             continue
         assert item.wording == ("before", "after")[item.group_id % 2]
         found = {word for candidate in item.candidates for word in re.split(r" ?\S+ x ?", candidate)}
-        found -= {"", "while"} | ({"and", "together"} if item.task == "7" else set())
-        found = {word.removeprefix("together ") for word in found}
+        found -= {"", "while"} | ({"and"} if item.task == "7" else set())
         if item.task == "8":
             assert len(found) == 1 and found <= held_out[item.wording]
             used.update(found)
