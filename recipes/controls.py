@@ -55,12 +55,12 @@ def main(argv: Sequence[str]) -> None:
         load_clap(arguments.model),
     )
     clips = clips.usable(processor.feature_extractor.sampling_rate)
+    items = plan_zste(clips, n_groups=arguments.groups, tasks=TASKS)
+    overlays = [replace(item, views=("overlay",)) for item in items if item.task == "3O"]
+    asked = [(name, how, items) for name, how in COMPOSED.items()]
     found: dict[str, dict[str, Any]] = {}
-    for name, how in (*COMPOSED.items(), (OVERLAYS, {})):
+    for name, how, items in (*asked, (OVERLAYS, {}, overlays)):
         settings = RenderSettings.of_extractor(processor.feature_extractor, **how)
-        items = plan_zste(clips, n_groups=arguments.groups, tasks=TASKS)
-        if name == OVERLAYS:
-            items = [replace(item, views=("overlay",)) for item in items if item.task == "3O"]
         evaluator = ZsteEvaluator(clips, processor, items=items, settings=settings)
         before, after = (to_json(evaluator(each, StagePolicy().split_point)) for each in (base, model))
         found[name] = compare_reports(before, [after])

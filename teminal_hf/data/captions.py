@@ -164,17 +164,15 @@ def phrasings(names: Sequence[str], relation: Relation = "sequence", leave_out: 
     return kept
 
 
-def of_family(family: str, relation: Relation = "sequence") -> tuple[str, ...]:
-    """The connectives of a family that say the relation.
+def of_family(family: str) -> tuple[str, ...]:
+    """The connectives of a family of order.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: it is none.
     """
-    found = tuple(name for name, c in CONNECTIVES.items() if (c.family, c.relation) == (family, relation))
-    if not found:
-        known = dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == relation)
-        raise ConfigError(f"no connective of family {family!r} says a {relation}; choose of {', '.join(known)}")
-    return found
+    if family not in ORDER_FAMILIES:
+        raise ConfigError(f"no connective of family {family!r} says a sequence; choose of {', '.join(ORDER_FAMILIES)}")
+    return tuple(name for name, c in CONNECTIVES.items() if (c.family, c.relation) == (family, "sequence"))
 
 
 def check_training_connective(name: str, relation: Relation = "sequence") -> None:

@@ -41,6 +41,13 @@ def accuracies(results: dict[str, Any]) -> dict[str, float]:
     return {task: row["accuracy"] if isinstance(row, dict) else row for task, row in results.items()}
 
 
+def row_of(values: Sequence[float], chance: float) -> dict[str, Any]:
+    """A row of results, as `zste.score` has them, of each question's score in [0, 1]."""
+    n = len(values)
+    ci95 = list(wilson_interval(float(np.sum(values)), n))
+    return {"accuracy": float(np.mean(values)), "chance": chance, "n": n, "ci95": ci95}
+
+
 class _Described(NamedTuple):
     """A recording of the gallery: `view` of a group, what says it, and what that means."""
 
@@ -128,9 +135,7 @@ class ZsteEvaluator:
         items = [(name, item.clip_a, value) for (name, item, _), value in zip(questions, correct, strict=True)]
         if self._gallery:
             for name, found in self._retrieved(audio, text).items():
-                n = len(found.values)
-                ci95 = list(wilson_interval(sum(found.values), n))
-                results[name] = {"accuracy": sum(found.values) / n, "chance": found.chance, "n": n, "ci95": ci95}
+                results[name] = row_of(found.values, found.chance)
                 items += [(name, d.clip, value) for d, value in zip(self._gallery, found.values, strict=True)]
         return ZsteReport(results, wording_means, items)
 

@@ -13,9 +13,9 @@ from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.evaluation.embedder import Embedder
-from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
+from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport, row_of
 from teminal_hf.evaluation.legend import KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL
-from teminal_hf.evaluation.zste import item_correct, wilson_interval
+from teminal_hf.evaluation.zste import item_correct
 from teminal_hf.hub.cards import public_name
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
@@ -81,13 +81,8 @@ class Evaluation:
         results, items = {}, []
         for row, known in self.known.items():
             scores = known(model, split_point)
-            results[row] = {
-                "accuracy": float(np.mean(scores)),
-                "chance": known.chance,
-                "n": len(scores),
-                # Of clips, not of their ten questions, which are not independent: it errs on the wide side.
-                "ci95": list(wilson_interval(float(np.sum(scores)), len(scores))),
-            }
+            # Of clips, not of their ten questions, which are not independent: its interval errs on the wide side.
+            results[row] = row_of(scores, known.chance)
             items += [(row, clip, score) for clip, score in zip(known.clips.ids, scores, strict=True)]
         report = self.zste(model, split_point)
         return ZsteReport(results | report.results, report.wording, items + report.items)

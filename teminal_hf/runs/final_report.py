@@ -37,8 +37,8 @@ def evaluators(
     run = config.run
     families = run.families or left_out_families({"stage": config.stage, "settings": config.given, "history": history})
     asked = (
-        (data.validation_clips, run.eval_groups, run.eval_tasks, ()),
-        (data.test_clips, run.report_groups, run.report_tasks, families),
+        (data.validation_clips, run.eval_groups, run.eval_tasks, (), False),
+        (data.test_clips, run.report_groups, run.report_tasks, families, run.retrieval),
     )
     made = [
         None
@@ -50,10 +50,10 @@ def evaluators(
             seed=run.report_seed,
             tasks=tasks,
             families=families,
-            retrieval=run.retrieval and clips is data.test_clips,
+            retrieval=retrieval,
             settings=data.settings,
         )
-        for clips, n_groups, tasks, families in asked
+        for clips, n_groups, tasks, families, retrieval in asked
     ]
     during, final = made
     if final is None:
