@@ -49,7 +49,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config.parts[0], clips, folds, processor.feature_extractor)
-    eval_evaluator, final_evaluator = asked = evaluators(config, data, processor, further, start.history)
+    eval_evaluator, final_evaluator = evaluations = evaluators(config, data, processor, further, start.history)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.
@@ -75,7 +75,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             )
             train, validation, collate = data.train, data.validation, collator.__call__
             if config.run.cache_prefix:
-                train, validation = through_prefix(part, tuned, collator, data, asked, reference)
+                train, validation = through_prefix(part, tuned, collator, data, evaluations, reference)
                 collate = collate_cached
             elif reference is not None:
                 announce(*reference.stores)

@@ -158,11 +158,11 @@ def _gallery(clips: ClipTable, groups: Sequence[tuple[Sequence[str], int, int]])
     for (clip_a, clip_b, *_), _, group_id in groups:
         a, b = label[clip_a], label[clip_b]
         order = ("before", "after")[group_id % 2]
-        for view, said, heard in (
+        for view, connective, labels in (
             ("forward", order, (a, b)),
             ("reversed", order, (b, a)),
             ("overlay", "while", (a, b)),
         ):
-            means = meaning("overlap" if view == "overlay" else "sequence", *heard)
-            gallery.append(_Described(group_id, clip_a, view, caption(said, *heard), means))
+            key = meaning("overlap" if view == "overlay" else "sequence", *labels)
+            gallery.append(_Described(group_id, clip_a, view, caption(connective, *labels), key))
     return gallery

@@ -45,12 +45,11 @@ class KnownSounds:
     """
 
     def __init__(self, clips: ClipTable, processor: ClapProcessor, names: Sequence[str] | None = None) -> None:
-        said = _candidates(clips, names)
-        self.clips, self.names = clips, said
-        self._right = [said.index(spoken(label)) for label in clips.labels]
+        self.clips, self.names = clips, _candidates(clips, names)
+        self._right = [self.names.index(spoken(label)) for label in clips.labels]
         renderer = Renderer(clips, RenderSettings.of_extractor(processor.feature_extractor))
         groups = [((clip,), 0, 0) for clip in clips.ids]
-        captions = [prompt.format(name) for prompt in PROMPTS for name in said]
+        captions = [prompt.format(name) for prompt in PROMPTS for name in self.names]
         self.embedder = Embedder(processor, renderer, groups, PADDINGS, captions)
 
     def __call__(self, model: nn.Module, split_point: SplitPoint | None = None) -> list[float]:
@@ -110,11 +109,11 @@ def evaluation(
     """
     clips, processor = zste.clips, zste.processor
     first = {item.clip_a for item in zste.items}
-    asked = clips.select(i for i, clip in enumerate(clips.ids) if clip in first)
-    known = {KNOWN: KnownSounds(asked, processor, clips.classes)}
+    of_items = clips.select(i for i, clip in enumerate(clips.ids) if clip in first)
+    known = {KNOWN: KnownSounds(of_items, processor, clips.classes)}
     for name, table in (further or {}).items():
-        heard = table.audible(processor.feature_extractor.sampling_rate)
-        known[f"{KNOWN} {name}"] = KnownSounds(heard, processor, names)
+        audible = table.audible(processor.feature_extractor.sampling_rate)
+        known[f"{KNOWN} {name}"] = KnownSounds(audible, processor, names)
     if left_out:
         theirs = clips.select(i for i, label in enumerate(clips.labels) if label in left_out)
         if not len(theirs):
@@ -137,8 +136,8 @@ def further_clips(
     names = [public_name(source) for source in sources]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ConfigError(f"known names {', '.join(twice)} twice; name each once, and folders differently")
-    plain = replace(ClipSource.of(like), data_dir=None, fold_column=FOLD_COLUMN, group_column=None)
-    tables = [replace(plain, source=source).load() for source in sources]
+    columns = replace(ClipSource.of(like), data_dir=None, fold_column=FOLD_COLUMN, group_column=None)
+    tables = [replace(columns, source=source).load() for source in sources]
     for table in tables:
         _candidates(table, candidates)
     return dict(zip(names, tables, strict=True))
@@ -146,11 +145,11 @@ def further_clips(
 
 def _candidates(clips: ClipTable, names: Sequence[str] | None) -> list[str]:
     """The names that clips are asked among, as they are said."""
-    said = [spoken(name) for name in (clips.classes if names is None else names)]
-    if len(said) < 2 or len(set(said)) < len(said):
-        raise ConfigError(f"known_names needs two or more different names, got {', '.join(said) or 'none'}")
-    if strange := [label for label in clips.classes if spoken(label) not in said]:
+    candidates = [spoken(name) for name in (clips.classes if names is None else names)]
+    if len(candidates) < 2 or len(set(candidates)) < len(candidates):
+        raise ConfigError(f"known_names needs two or more different names, got {', '.join(candidates) or 'none'}")
+    if strange := [label for label in clips.classes if spoken(label) not in candidates]:
         raise DataError(
-            f"there are clips of {', '.join(strange)}, which known_names does not name; it has {', '.join(said)}"
+            f"there are clips of {', '.join(strange)}, which known_names does not name; it has {', '.join(candidates)}"
         )
-    return said
+    return candidates

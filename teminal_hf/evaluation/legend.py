@@ -44,14 +44,14 @@ def single_sounds(rows: Iterable[str]) -> list[str]:
 
 def meaning_of(row: str) -> str:
     """What it asks; also of rows whose name says more: another collection, a family of wordings, retrieval."""
-    for side, (asked, found) in {
+    for side, (query, candidate) in {
         AUDIO_TO_TEXT: ("recording", "caption"),
         TEXT_TO_AUDIO: ("caption", "recording"),
     }.items():
         if row.startswith(side):
             figure = row.removeprefix(f"{side} ")
-            what = f"a {found} that fits is among the {figure[2:]} highest" if figure[0] == "R" else "average precision"
-            return f"a {asked} of two sounds, among all {found}s (X then Y, Y then X, both at once): {what}"
+            what = f"one that fits is among the {figure[2:]} highest" if figure[0] == "R" else "average precision"
+            return f"a {query} of two sounds, among all {candidate}s (X then Y, Y then X, both at once): {what}"
     if row.startswith(FAMILY):
         return f'as 3O, in the wordings of the family "{row.removeprefix(FAMILY)}"'
     return ROWS[row] if row in ROWS else f"R0 of the recordings of {row.removeprefix(f'{KNOWN} ')}"

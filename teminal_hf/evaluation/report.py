@@ -171,9 +171,9 @@ def wordings_table(reports: Mapping[str, ZsteReport], trained: Collection[str] |
     for task, wordings in first.wording.items():
         chance, n = first.results[task]["chance"], first.results[task]["n"] // len(wordings)
         for name in wordings:
-            means = [report.wording[task][name] for report in reports.values()]
+            accuracies = [report.wording[task][name] for report in reports.values()]
             is_trained = None if trained is None else "yes" if name in trained else "no"
-            cells = [Figure(mean, wilson_interval(round(mean * n), n)) for mean in means]
+            cells = [Figure(share, wilson_interval(round(share * n), n)) for share in accuracies]
             row = CONNECTIVES[name].template.format(first="X", second="Y")
             rows[row] = [CONNECTIVES[name].family, is_trained, Figure(chance), n, *cells]
     return Table(("family", "trained", "chance", "n", *reports), rows, _WORDINGS_NOTES, of="wording")

@@ -23,7 +23,7 @@ def retrieval(scores: NDArray[np.float64], fits: NDArray[np.bool_]) -> dict[str,
     """Recall and average precision of each query's ranking.
 
     "R@k" is whether any that fits is among the k highest; "mAP@10" the mean over those that fit (ten at most) of the
-    share that fits above and at its place, 0 beyond the tenth. With one that fits it is 1 / its place. A tie with one
+    share that fits above and at its rank, 0 beyond the tenth. With one that fits it is 1 / its rank. A tie with one
     that does not fit is lost. (Manning et al., Introduction to Information Retrieval, 8.4; cut at ten as in DCASE's
     task on language-based audio retrieval.)
 
@@ -38,12 +38,10 @@ def retrieval(scores: NDArray[np.float64], fits: NDArray[np.bool_]) -> dict[str,
     for depth in DEPTHS:
         missed = [comb(n - r, depth) / comb(n, depth) if depth <= n else 0.0 for r in relevant.tolist()]
         found[f"R@{depth}"] = Retrieved(hit[:, :depth].any(axis=1).astype(float).tolist(), 1 - float(np.mean(missed)))
-    place = np.arange(1, hit.shape[1] + 1)
-    precision = (hit * np.cumsum(hit, axis=1) / place).sum(axis=1) / np.minimum(relevant, _DEEPEST)
+    rank = np.arange(1, hit.shape[1] + 1)
+    precision = (hit * np.cumsum(hit, axis=1) / rank).sum(axis=1) / np.minimum(relevant, _DEEPEST)
     others = np.divide(relevant - 1, n - 1, out=np.zeros(len(relevant)), where=n > 1)
-    by_chance = (
-        relevant / n * ((1 + (place - 1) * others[:, None]) / place).sum(axis=1) / np.minimum(relevant, _DEEPEST)
-    )
+    by_chance = relevant / n * ((1 + (rank - 1) * others[:, None]) / rank).sum(axis=1) / np.minimum(relevant, _DEEPEST)
     return found | {f"mAP@{_DEEPEST}": Retrieved(precision.tolist(), float(np.mean(by_chance)))}
 
 

@@ -59,12 +59,12 @@ def headline(summary: Mapping[str, Any], variant: str) -> Table:
     if variant not in summary["variants"]:
         raise NotFoundError(f"no results of {variant}; there are {', '.join(summary['variants']) or 'none'}")
     found = summary["variants"][variant]["tasks"]
-    asked = {KNOWN: _HEADLINE[KNOWN], **{task: meaning_of(task) for task in single_sounds(found)}, **_HEADLINE}
+    meanings = {KNOWN: _HEADLINE[KNOWN], **{task: meaning_of(task) for task in single_sounds(found)}, **_HEADLINE}
     rows: dict[str, list[Cell]] = {}
-    for task, row in ((task, found[task]) for task in asked if task in found and task != "1_tiled"):
+    for task, row in ((task, found[task]) for task in meanings if task in found and task != "1_tiled"):
         difference = Figure(row["difference"], row["ci95"], signed=True)
         chance = None if row["chance"] is None else Figure(row["chance"])
-        rows[f"{task}: {asked[task]}"] = [
+        rows[f"{task}: {meanings[task]}"] = [
             chance,
             Figure(row["base_accuracy"]),
             Figure(row["post_accuracy"]),
@@ -183,17 +183,17 @@ def _page(summary: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> st
 
 def _families(summary: Mapping[str, Any]) -> list[str]:
     """A table of the families of wordings, each asked of the variants that were asked about it; none, no table."""
-    asked = {
+    by_variant = {
         name: {task: row for task, row in variant["tasks"].items() if task.startswith(FAMILY)}
         for name, variant in summary["variants"].items()
     }
-    asked = {name: rows for name, rows in asked.items() if rows}
-    families = list(dict.fromkeys(task for rows in asked.values() for task in rows))
+    by_variant = {name: rows for name, rows in by_variant.items() if rows}
+    families = list(dict.fromkeys(task for rows in by_variant.values() for task in rows))
     if not families:
         return []
     lines = ["## Order in other words", "", *_head("variant", *(task.removeprefix(FAMILY) for task in families))]
     lines.append(line(["base", *(str(Figure(summary["base_accuracy"][task])) for task in families)]))
-    lines += [line([name, *(_cell(rows.get(task)) for task in families)]) for name, rows in asked.items()]
+    lines += [line([name, *(_cell(rows.get(task)) for task in families)]) for name, rows in by_variant.items()]
     return [*lines, "", "As 3O, in the wordings of one family of `captions.py` each; what a family is, is there.", ""]
 
 

@@ -56,8 +56,10 @@ def _misfit(value: Any, shape: Shape, where: str) -> str:
     if isinstance(shape, Mapping):
         if not isinstance(value, dict):
             return f"{where} is {_named(value)}, not an object"
-        pairs = [(name, shape["*"] if "*" in shape else shape[name]) for name in value if name in shape or "*" in shape]
-        found = (_misfit(value[name], inner, f"{where}.{name}".lstrip(".")) for name, inner in pairs)
+        fields = [
+            (name, shape["*"] if "*" in shape else shape[name]) for name in value if name in shape or "*" in shape
+        ]
+        found = (_misfit(value[name], inner, f"{where}.{name}".lstrip(".")) for name, inner in fields)
     elif isinstance(shape, list):
         if not isinstance(value, list):
             return f"{where} is {_named(value)}, not a list"

@@ -61,12 +61,12 @@ def too_short(args: TeminalConfig, max_steps: int) -> str:
     that teach no order."""
     if not {"forward", "reversed"} <= set(args.views):
         return ""
-    plain = math.ceil(args.plain_share * max_steps)
-    if plain >= PLAIN_STEPS and max_steps - plain >= MIXED_STEPS:
+    plain_steps = math.ceil(args.plain_share * max_steps)
+    if plain_steps >= PLAIN_STEPS and max_steps - plain_steps >= MIXED_STEPS:
         return ""
     found = (
-        f'{plain} of {max_steps} steps say order one way only ("X before Y")'
-        if plain
+        f'{plain_steps} of {max_steps} steps say order one way only ("X before Y")'
+        if plain_steps
         else (f"plain_share is 0, so that order is said in several ways in each of the {max_steps} steps")
     )
     return (

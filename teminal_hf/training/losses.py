@@ -108,13 +108,13 @@ def temporal_contrastive_loss(
         similarity,
     )
     groups = len(logits) // len(views)
-    own = torch.zeros_like(logits[:groups, :groups])
-    time = _log_block(own, alpha_same_time, alpha_cross_time)
-    overlap = _log_block(own, alpha_same_overlap, alpha_cross_overlap)
+    same_view = torch.zeros_like(logits[:groups, :groups])
+    time = _log_block(same_view, alpha_same_time, alpha_cross_time)
+    overlap = _log_block(same_view, alpha_same_overlap, alpha_cross_overlap)
 
     def block(row: str, column: str) -> Tensor:
         if row == column:
-            return own
+            return same_view
         return overlap if "overlay" in (row, column) else time
 
     log_weights = torch.cat([torch.cat([block(row, column) for column in views], dim=1) for row in views])
@@ -219,14 +219,14 @@ def _log_block(like: Tensor, same: float, cross: float) -> Tensor:
     return torch.full_like(like, log_cross).fill_diagonal_(log_same)
 
 
-def _off_diagonal(false_negatives: Tensor, pairs: int) -> Tensor:
+def _off_diagonal(false_negatives: Tensor, n: int) -> Tensor:
     """The mask without its diagonal: a positive is never left out."""
-    if false_negatives.shape != (pairs, pairs) or false_negatives.dtype != torch.bool:
+    if false_negatives.shape != (n, n) or false_negatives.dtype != torch.bool:
         raise ValueError(
-            f"false_negatives must be a boolean tensor of shape {(pairs, pairs)} (rows audio, columns text), "
+            f"false_negatives must be a boolean tensor of shape {(n, n)} (rows audio, columns text), "
             f"found shape {tuple(false_negatives.shape)} and dtype {false_negatives.dtype}"
         )
-    return false_negatives & ~torch.eye(pairs, dtype=torch.bool, device=false_negatives.device)
+    return false_negatives & ~torch.eye(n, dtype=torch.bool, device=false_negatives.device)
 
 
 def _checked_views(audio_embeds: Mapping[str, Tensor], text_embeds: Mapping[str, Tensor]) -> list[str]:

@@ -170,23 +170,23 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             )
         others = [view for view in views if view not in (*temporal, "pair")]
         if others:
-            plain = symmetric_infonce(
+            infonce = symmetric_infonce(
                 torch.cat([audio[view] for view in others]),
                 torch.cat([text[view] for view in others]),
                 scale,
                 false_negatives=false_negatives(torch.cat([meanings_of[view] for view in others])),
             )
             if temporal:
-                losses["rehearsal"] = plain["loss"]
-                losses["loss"] = losses["loss"] + args.rehearsal * plain["loss"]
+                losses["rehearsal"] = infonce["loss"]
+                losses["loss"] = losses["loss"] + args.rehearsal * infonce["loss"]
             else:
-                losses = plain
+                losses = infonce
         if "pair" in views:  # among themselves: what else their captions may hold of is not known
-            pairs = symmetric_infonce(
+            caption_pairs = symmetric_infonce(
                 audio["pair"], text["pair"], scale, false_negatives=false_negatives(meanings_of["pair"])
             )
-            losses["pairs"] = pairs["loss"]
-            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * pairs["loss"]
+            losses["pairs"] = caption_pairs["loss"]
+            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * caption_pairs["loss"]
         return losses
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
