@@ -1,0 +1,63 @@
+"""Encoders: what evaluation needs of any audio-text model, whoever made it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.errors import CheckpointError
+
+
+class Encoder(Protocol):
+    """A model that puts recordings and captions into one space, where what fits together is near by the cosine.
+
+    An object with these five members is one, whatever its class; `ClapEncoder` is that of a `ClapModel`.
+    """
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of what it hears, in Hz."""
+
+    @property
+    def max_seconds(self) -> float | None:
+        """The longest recording that it hears whole; None: of any length. Nothing longer is given to it."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Logits are this times the cosine; 1 where the model has none. Order among captions does not depend on it."""
+
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> ArrayLike:
+        """Mono float32 recordings (samples,), of any lengths up to `max_seconds` -> (n, D), of any norm but 0."""
+
+    def embed_text(self, captions: Sequence[str]) -> ArrayLike:
+        """Captions -> (n, D), of any norm but 0."""
+
+
+def audio_embeds(encoder: Encoder, waveforms: Sequence[Waveform]) -> NDArray[np.float64]:
+    """What an encoder makes of recordings, as `unit_rows`."""
+    return unit_rows(encoder.embed_audio(waveforms), len(waveforms), "audio")
+
+
+def text_embeds(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.float64]:
+    """What an encoder makes of captions, as `unit_rows`."""
+    return unit_rows(encoder.embed_text(captions), len(captions), "text")
+
+
+def unit_rows(embeds: ArrayLike, n: int, tower: str) -> NDArray[np.float64]:
+    """Embeddings (n, D) of length 1, if they are any.
+
+    Raises:
+        CheckpointError: not one row each, or rows that are zero, NaN or infinite.
+    """
+    rows = np.asarray(embeds, dtype=np.float64)
+    if rows.ndim != 2 or len(rows) != n:
+        raise CheckpointError(f"the {tower} tower gave shape {rows.shape} for {n} inputs; (n, D) is wanted, a row each")
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        raise CheckpointError(
+            f"the {tower} tower gives embeddings that are NaN or zero: its weights are damaged, or of no trained "
+            "model; take the checkpoint from its source again"
+        )
+    return rows / norms
