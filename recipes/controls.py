@@ -2,9 +2,10 @@
 
     python recipes/controls.py MODEL [--base BASE] [--data_dir ESC50] [--test_folds 4] [--groups N] [--json FILE]
 
-Every row asks the same groups. "overlays" asks of recordings of both sounds at once which came first: there is no right
-answer, so that anything but chance would say that the composition betrays one. Without `--base` the model is compared
-with what its own run.json names.
+Every row but the last asks the same groups. "overlays" asks of recordings of both sounds at once which came first:
+there is no right answer, so that anything but chance would say that the composition betrays one. The last row asks
+clips that the model was trained on, in other pairs: what a split over pairs, whose clips leak, would report. Without
+`--base` the model is compared with what its own run.json names.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from teminal_hf.evaluation.tables import Figure, Table
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.runs.lineage import recorded_base
+from teminal_hf.runs.run_folder import read_record
 from teminal_hf.storage.atomic import write_json
 
 TASKS = ("3A", "3O", "G")
@@ -34,8 +36,10 @@ COMPOSED: dict[str, dict[str, Any]] = {
     "half a second of cross-fade": {"crossfade": 0.5},
     "levels equal": {"level_range": 0.0},
     "levels up to 24 dB apart": {"level_range": 12.0},
+    "silence around the sounds kept": {"trim": False},
 }
 OVERLAYS = "overlays, order asked"
+LEAKY = "clips of the training folds, in other pairs"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,20 +52,24 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path, help="write figures and intervals here")
     add_clip_arguments(parser)
     arguments = parser.parse_args(argv)
-    clips = clip_source(arguments).load()
-    clips = clips.in_folds(arguments.folds or split_folds(clips)["test"])
+    everything = clip_source(arguments).load()
     (base, processor), (model, _) = (
         load_clap(arguments.base or recorded_base(arguments.model)),
         load_clap(arguments.model),
     )
-    clips = clips.usable(processor.feature_extractor.sampling_rate)
+    everything = everything.usable(processor.feature_extractor.sampling_rate)
+    clips = everything.in_folds(arguments.folds or split_folds(everything)["test"])
     items = plan_zste(clips, n_groups=arguments.groups, tasks=TASKS)
     overlays = [replace(item, views=("overlay",)) for item in items if item.task == "3O"]
-    asked = [(name, how, items) for name, how in COMPOSED.items()]
+    controls = [(name, how, clips, items) for name, how in COMPOSED.items()]
+    controls.append((OVERLAYS, {}, clips, overlays))
+    if trained := read_record(arguments.model).get("folds", {}).get("train"):
+        leaked, n = everything.in_folds(trained), len({item.group_id for item in items})
+        controls.append((LEAKY, {}, leaked, plan_zste(leaked, n_groups=n, tasks=TASKS)))
     found: dict[str, dict[str, Any]] = {}
-    for name, how, items in (*asked, (OVERLAYS, {}, overlays)):
+    for name, how, table_of, items_of in controls:
         settings = RenderSettings.of_extractor(processor.feature_extractor, **how)
-        evaluator = ZsteEvaluator(clips, processor, items=items, settings=settings)
+        evaluator = ZsteEvaluator(table_of, processor, items=items_of, settings=settings)
         before, after = (to_json(evaluator(each, StagePolicy().split_point)) for each in (base, model))
         found[name] = compare_reports(before, [after])
     print(table(found).markdown())

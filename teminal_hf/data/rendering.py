@@ -47,6 +47,7 @@ class RenderSettings:
         level: RMS of every view, in dBFS over its sounding part; lowered for the whole group where a peak would clip.
         augment: vary each clip (see `augmentation.varied`), and give three in five of them less than a slot (35 % of it
             or more). All views of a group hold the same two varied clips.
+        trim: leave out the silence around each clip's sound. Kept, it tells what was composed: for controls alone.
     """
 
     sampling_rate: int = 48_000
@@ -56,6 +57,7 @@ class RenderSettings:
     level_range: float = 3.0
     level: float = -20.0
     augment: bool = False
+    trim: bool = True
 
     def __post_init__(self) -> None:
         if self.sampling_rate <= 0:
@@ -191,11 +193,12 @@ class Renderer:
 
     def _event(self, clip_id: str, level: float, position: float, slot: float, vary: Generator | None) -> Waveform:
         s = self.settings
-        clip = self.clips.waveform(clip_id, s.sampling_rate)
+        clip = self.clips.waveform(clip_id, s.sampling_rate, trim=s.trim)
         if vary is not None:
             clip = varied(clip, vary)
             slot = max(2 * MIN_SECONDS, slot * vary.uniform(0.35, 1.0)) if vary.random() < 0.6 else slot
-        part = sounding(crop(clip, int(slot * s.sampling_rate), position), s.sampling_rate)
+        part = crop(clip, int(slot * s.sampling_rate), position)
+        part = sounding(part, s.sampling_rate) if s.trim else part
         return level_to(fade_ends(part, s.sampling_rate), level)
 
 

@@ -17,7 +17,7 @@ from teminal_hf.storage.atomic import written_whole
 _SUITE = {"base", "seeds", "settings", "variants", "search"}
 _SEARCH = {"about", "hours", "number", "seed", "ranges"}
 SEARCH = "search_"  # names of drawn variants begin so
-_VARIANT = {"about", "hours", "recipe", "after", "phase", "seeds", "settings"}
+_VARIANT = {"about", "hours", "recipe", "only_phase", "after", "phase", "seeds", "settings"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Variant:
     """One method of a suite.
 
     `hours` is what one seed takes in one thread, `after` the variant whose run of the same seed it goes on from, or
-    from a `phase` of,
-    `differences` what the suite says, and `settings` that upon the base recipe.
+    from a `phase` of, `differences` what the suite says, and `settings` that upon the base recipe or one phase of it.
     """
 
     suite: str
@@ -106,7 +105,11 @@ def read_suite(path: Path) -> list[Variant]:
         if after is not None and after not in [variant.name for variant in variants]:
             raise ConfigError(f"{where}: after must name a variant above it, found {after}")
         differences = {**(suite.get("settings") or {}), **(facts.get("settings") or {})}
-        settings = read_mapping(path.parent / suite["base"][recipe]) | {"start_from": "base"} | differences
+        of_recipe = read_mapping(path.parent / suite["base"][recipe])
+        if only := facts.get("only_phase"):
+            of_recipe = _only_phase(of_recipe, only, where)
+        settings = of_recipe | {"start_from": "base"} | differences
+        differences = ({"only_phase": only} if only else {}) | differences
         seeds = tuple(facts.get("seeds") or suite.get("seeds") or (1,))
         place, about, hours = len(variants), str(facts["about"]), float(facts["hours"])
         phase = str(facts.get("phase", ""))
@@ -154,6 +157,14 @@ def plan(
             settings = {**variant.settings, **of_seed, **given}
             jobs.append(Job(variant, seed, folder / variant.name / f"seed-{seed}", settings))
     return jobs
+
+
+def _only_phase(recipe: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """The settings of a recipe whose only phase is the one of this name."""
+    phases = recipe.get("phases") or {}
+    if name not in phases:
+        raise ConfigError(f"{where}: the recipe has no phase {name}; it has {', '.join(phases) or 'none'}")
+    return {**recipe, **phases[name], "phases": {}}
 
 
 def _drawn(search: Any, where: str) -> dict[str, dict[str, Any]]:

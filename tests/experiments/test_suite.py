@@ -67,6 +67,18 @@ def test_settings_are_the_bases_then_the_suites_then_the_variants(tmp_path: Path
     assert (b["beta"], b["start_from"]) == (0.5, (tmp_path / "runs/mine/a/seed-1").as_posix())
 
 
+def test_one_phase_of_the_recipe_is_run_alone(tmp_path: Path) -> None:
+    path = suite(tmp_path, variants={"a": variant(only_phase="late", settings={"beta": 2.0})})
+    phases = {"early": {"beta": 5.0, "n_groups": 4}, "late": {"beta": 1.0, "plain_share": 0.0}}
+    (tmp_path / "stage_b.yaml").write_text(yaml.safe_dump({**BASE, "phases": phases}))
+    (late,) = read_suite(path)
+    assert late.settings == {"n_groups": 16, "plain_share": 0.0, "beta": 2.0, "phases": {}, "start_from": "base"}
+    assert late.differences == {"only_phase": "late", "beta": 2.0}
+    (tmp_path / "stage_b.yaml").write_text(yaml.safe_dump(BASE))
+    with pytest.raises(ConfigError, match=r"variant a: the recipe has no phase late; it has none"):
+        read_suite(path)
+
+
 def test_a_search_draws_its_settings_log_uniformly_and_the_same_again(tmp_path: Path) -> None:
     search = {"about": "drawn", "hours": 0.1, "number": 400, "ranges": {"beta": [0.1, 10], "rehearsal": [1, 2]}}
     path = suite(tmp_path, variants={"a": variant()}, search=search)
