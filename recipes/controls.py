@@ -24,6 +24,7 @@ from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.report import compare_reports, to_json
 from teminal_hf.evaluation.tables import Figure, Table
 from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.runs.lineage import recorded_base
 from teminal_hf.runs.run_folder import read_record
@@ -53,11 +54,10 @@ def main(argv: Sequence[str]) -> None:
     add_clip_arguments(parser)
     arguments = parser.parse_args(argv)
     everything = clip_source(arguments).load()
-    (base, processor), (model, _) = (
-        load_clap(arguments.base or recorded_base(arguments.model)),
-        load_clap(arguments.model),
+    base, model = (
+        ClapEncoder(*load_clap(name)) for name in (arguments.base or recorded_base(arguments.model), arguments.model)
     )
-    everything = everything.usable(processor.feature_extractor.sampling_rate)
+    everything = everything.usable(base.sampling_rate)
     clips = everything.in_folds(arguments.folds or split_folds(everything)["test"])
     items = plan_zste(clips, n_groups=arguments.groups, tasks=TASKS)
     overlays = [replace(item, views=("overlay",)) for item in items if item.task == "3O"]
@@ -68,8 +68,7 @@ def main(argv: Sequence[str]) -> None:
         controls.append((LEAKY, {}, leaked, plan_zste(leaked, n_groups=n, tasks=TASKS)))
     found: dict[str, dict[str, Any]] = {}
     for name, how, table_of, items_of in controls:
-        settings = RenderSettings.of_extractor(processor.feature_extractor, **how)
-        evaluator = ZsteEvaluator(table_of, processor, items=items_of, settings=settings)
+        evaluator = ZsteEvaluator(table_of, RenderSettings.of(base, **how), items=items_of)
         before, after = (to_json(evaluator(each, StagePolicy().split_point)) for each in (base, model))
         found[name] = compare_reports(before, [after])
     print(table(found).markdown())

@@ -25,7 +25,7 @@ from transformers import (
     set_seed,
 )
 
-from teminal_hf import GroupCollator, TeminalConfig, TeminalTrainer, ZsteEvaluator
+from teminal_hf import ClapEncoder, GroupCollator, RenderSettings, TeminalConfig, TeminalTrainer, ZsteEvaluator
 from teminal_hf.audio.waveform import fade_ends, level_to, loop_to, pad_to_window
 from teminal_hf.clips.sources import load_clips
 from teminal_hf.clips.table import ClipTable
@@ -142,7 +142,8 @@ def main() -> None:
     processor = make_processor(args.output_dir, ESC50_CLASSES)
     model = make_model(len(processor.tokenizer))
     attach_split_forward(model, SplitPoint(len(audio_blocks(model)), len(model.text_model.encoder.layer)))
-    evaluator = ZsteEvaluator(clips.in_folds([4]), processor, n_groups=240, tasks=("1", "3O", "3A"))
+    settings = RenderSettings.of_extractor(processor.feature_extractor)
+    evaluator = ZsteEvaluator(clips.in_folds([4]), settings, n_groups=240, tasks=("1", "3O", "3A"))
     trainer = TeminalTrainer(
         model,
         TeminalConfig(
@@ -164,7 +165,7 @@ def main() -> None:
         train_dataset=SingleSounds(clips.in_folds([1, 2, 3]), args.steps * args.batch, args.seed),
     )
     trainer.train()
-    print({name: round(value, 3) for name, value in evaluator(model).figures().items()})
+    print({name: round(value, 3) for name, value in evaluator(ClapEncoder(model, processor)).figures().items()})
     detach_split_forward(model)
     model.half().save_pretrained(args.output_dir)
     config = ClapConfig.from_pretrained(args.output_dir)

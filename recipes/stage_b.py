@@ -49,7 +49,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
     data = group_data(config.parts[0], clips, folds, processor.feature_extractor)
-    eval_evaluator, final_evaluator = evaluations = evaluators(config, data, processor, further, start.history)
+    eval_evaluator, final_evaluator = evaluations = evaluators(config, data, further, start.history)
     hub_model_id = open_repository(config)
 
     # 4. Stage: the last layers are trained, all others frozen.
@@ -90,7 +90,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
                 eval_dataset=validation,
                 processing_class=processor,
                 reference=reference,
-                zste=figures_of(eval_evaluator, config.run.split_point),
+                zste=figures_of(eval_evaluator, processor, config.run.split_point),
                 goes_on=before is not None,
             )
             trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
     from teminal_hf.evaluation.known import KnownSounds
     from teminal_hf.evaluation.ranking import Ranking, rank
+    from teminal_hf.integrations.encoders import as_encoder, load_encoder
+    from teminal_hf.integrations.foreign_encoders import FunctionEncoder, OpenClipEncoder
     from teminal_hf.models.checkpoint import load_clap, save_clap
-    from teminal_hf.models.embed import embed_audio, embed_text
+    from teminal_hf.models.embed import ClapEncoder, embed_audio, embed_text
+    from teminal_hf.models.encoder import Encoder
     from teminal_hf.models.stages import StagePolicy, apply_stage
     from teminal_hf.training.config import TeminalConfig
     from teminal_hf.training.data_collator import GroupCollator
@@ -32,12 +35,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClapEncoder",
     "ClipSource",
     "ClipTable",
+    "Encoder",
+    "FunctionEncoder",
     "GroupCollator",
     "GroupDataset",
     "KnownSounds",
     "LogMel",
+    "OpenClipEncoder",
     "Ranking",
     "RenderSettings",
     "Renderer",
@@ -48,10 +55,12 @@ __all__ = [
     "ZsteEvaluator",
     "ZsteReport",
     "apply_stage",
+    "as_encoder",
     "embed_audio",
     "embed_text",
     "load_clap",
     "load_clips",
+    "load_encoder",
     "plan",
     "rank",
     "register",
@@ -72,8 +81,11 @@ _MODULES = {
     "evaluation.evaluator": ("ZsteEvaluator", "ZsteReport"),
     "evaluation.known": ("KnownSounds",),
     "evaluation.ranking": ("Ranking", "rank"),
+    "integrations.encoders": ("as_encoder", "load_encoder"),
+    "integrations.foreign_encoders": ("FunctionEncoder", "OpenClipEncoder"),
     "models.checkpoint": ("load_clap", "save_clap"),
-    "models.embed": ("embed_audio", "embed_text"),
+    "models.embed": ("ClapEncoder", "embed_audio", "embed_text"),
+    "models.encoder": ("Encoder",),
     "models.stages": ("StagePolicy", "apply_stage"),
     "training.config": ("TeminalConfig",),
     "training.data_collator": ("GroupCollator",),

@@ -12,6 +12,7 @@ from teminal_hf.data.groups import plan
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
+from teminal_hf.integrations.encoders import load_encoder
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.split import SplitPoint, audio_prefix, audio_suffix
 
@@ -66,8 +67,8 @@ def test_features_and_split_on_the_real_base(clips) -> None:
 
 def test_the_real_base_knows_sounds_and_no_order(clips) -> None:
     """Fold 1, which the base was trained on, so that fold 4 is left alone."""
-    model, processor = load_clap(str(BASE))
-    report = ZsteEvaluator(clips.in_folds([1]), processor, n_groups=40, tasks=("1", "3O"))(model)
+    encoder = load_encoder(str(BASE))
+    report = ZsteEvaluator(clips.in_folds([1]), RenderSettings.of(encoder), n_groups=40, tasks=("1", "3O"))(encoder)
     assert report.results["1"]["accuracy"] > 0.8
     low, high = report.results["3O"]["ci95"]
     assert low < 0.5 < high

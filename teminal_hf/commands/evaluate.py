@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
+    from teminal_hf.data.rendering import RenderSettings
     from teminal_hf.data.zste_items import plan_wordings
     from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator
@@ -54,7 +55,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         to_json,
         wordings_table,
     )
-    from teminal_hf.models.checkpoint import load_clap
+    from teminal_hf.integrations.encoders import load_encoder
     from teminal_hf.runs.lineage import left_out_families, trained_connectives
     from teminal_hf.runs.run_folder import left_out, read_record
     from teminal_hf.storage.atomic import check_writable, write_json
@@ -80,11 +81,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     names = [arguments.model] if arguments.base is None else [arguments.base, arguments.model]
     asked, reports = {}, []
     for name in names:
-        model, processor = load_clap(name)
-        usable = clips.usable(processor.feature_extractor.sampling_rate)
+        encoder = load_encoder(name)
+        usable = clips.usable(encoder.sampling_rate)
         evaluator = ZsteEvaluator(
             usable,
-            processor,
+            RenderSettings.of(encoder),
             n_groups=arguments.groups,
             seed=arguments.seed,
             tasks=arguments.tasks,
@@ -94,11 +95,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             items=plan_wordings(usable, n_groups=arguments.groups, seed=arguments.seed) if arguments.wordings else None,
         )
         if arguments.wordings:
-            asked[name] = evaluator(model)
+            asked[name] = evaluator(encoder)
             reports.append(to_json(asked[name]))
             continue
         apart = [label for label in kept_out if label in usable.classes]
-        reports.append(to_json(evaluation(evaluator, further, arguments.known_names, apart)(model)))
+        reports.append(to_json(evaluation(evaluator, further, arguments.known_names, apart)(encoder)))
     if arguments.wordings:
         table = wordings_table(asked, trained_connectives(record))
     elif arguments.base is None:

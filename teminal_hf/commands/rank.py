@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _rank(arguments: argparse.Namespace) -> None:
     from teminal_hf.errors import ConfigError
     from teminal_hf.evaluation.ranking import rank
-    from teminal_hf.models.checkpoint import load_clap
+    from teminal_hf.integrations.encoders import load_encoder
 
     for caption in arguments.captions:
         if Path(caption).is_file():
@@ -22,10 +22,9 @@ def _rank(arguments: argparse.Namespace) -> None:
                 f"{caption} is a file, and stands where a caption is meant: rank hears one sound, "
                 f"teminal rank {arguments.sound} CAPTION [CAPTION ...]; call it once for each"
             )
-    model, processor = load_clap(arguments.model)
-    ranking = rank(model, processor, arguments.sound, arguments.captions)
+    encoder = load_encoder(arguments.model)
+    ranking = rank(encoder, arguments.sound, arguments.captions)
     if ranking.windows > 1:
-        window = processor.feature_extractor.max_length_s
-        print(f"longer than {window} s: heard through {ranking.windows} evenly spaced windows, averaged")
+        print(f"longer than {encoder.max_seconds:g} s: heard through {ranking.windows} evenly spaced windows, averaged")
     for caption, similarity in ranking.captions:
         print(f"{similarity:+.3f}  {caption}")

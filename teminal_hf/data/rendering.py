@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -32,6 +32,17 @@ from teminal_hf.storage.cache import code_id, digest
 # Random streams of their own (`data.reference` has the third): drawing one more number for a caption must not move the
 # audio, and what is varied lies where it would lie otherwise.
 _RENDER, _VARY, _SCENE = 1, 3, 4
+WINDOW = 10.0  # seconds, of models that hear any length: CLAP's, so that they are asked the same
+
+
+class Hearing(Protocol):
+    """What is to be known of a model to compose for it; `models.encoder.Encoder` has it."""
+
+    @property
+    def sampling_rate(self) -> int: ...
+
+    @property
+    def max_seconds(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class RenderSettings:
     """
 
     sampling_rate: int = 48_000
-    window: float = 10.0
+    window: float = WINDOW
     gap: float = 0.0
     crossfade: float = 0.0
     level_range: float = 3.0
@@ -72,6 +83,11 @@ class RenderSettings:
                 f"a window of {self.window} s with a gap of {self.gap} s leaves {self.slot:.2f} s for each sound "
                 f"({2 * MIN_SECONDS} s needed): the model's window is shorter than the pair; shorten the gap"
             )
+
+    @classmethod
+    def of(cls, encoder: Hearing, **options: Any) -> "RenderSettings":
+        """At the rate and in the window of a model, `WINDOW` for one that has none; `options` are the other fields."""
+        return cls(sampling_rate=encoder.sampling_rate, window=encoder.max_seconds or WINDOW, **options)
 
     @classmethod
     def of_extractor(cls, extractor: ClapFeatureExtractor, **options: Any) -> "RenderSettings":

@@ -6,25 +6,25 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import ClapModel, ClapProcessor
+from torch import Tensor
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.rendering import Renderer
-from teminal_hf.models.embed import CAPTIONS, embed_features, embed_text, warn_if_collapsed
+from teminal_hf.models.embed import CAPTIONS, ClapEncoder, warn_if_collapsed
+from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import SplitPoint, audio_suffix, text_suffix, unwrap_clap
+from teminal_hf.models.split import SplitPoint, audio_suffix, text_suffix
 from teminal_hf.storage.tensor_store import TensorStore
 
 BATCH = 32  # recordings at a time
 
 
 class Embedder:
-    """`embedder(model)` -> embeddings in float64: audio (groups x views, D), text (captions, D), in the order given.
+    """`embedder(encoder)` -> embeddings of length 1 in float64: audio (groups x views, D), text (captions, D), in the
+    order given.
 
     Args:
-        processor: the model's; sampling rate, window and mel settings are its.
         renderer: of the recordings.
         groups: (clips, seed, index) as `Renderer.sounds` takes them.
         views: of every group.
@@ -33,36 +33,37 @@ class Embedder:
 
     def __init__(
         self,
-        processor: ClapProcessor,
         renderer: Renderer,
         groups: Sequence[tuple[Sequence[str], int, int]],
         views: Sequence[str],
         captions: Sequence[str],
     ) -> None:
-        self._processor, self._renderer = processor, renderer
-        self._groups, self._views, self._captions = list(groups), list(views), list(captions)
-        self._log_mel = LogMel.from_extractor(processor.feature_extractor)
+        self._renderer, self._groups = renderer, list(groups)
+        self._views, self._captions = list(views), list(captions)
 
     def __call__(
-        self, model: nn.Module, split_point: SplitPoint | None = None
+        self, encoder: Encoder, split_point: SplitPoint | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Embed by `model` (a `ClapModel`, plain or wrapped).
+        """Embed by `encoder`.
 
         Args:
-            split_point: read the frozen prefixes' output, in float32, from the cache, where all models with these
-                frozen layers share it (needs clips that are `usable`). None: the whole model, nothing on disk.
+            split_point: of a `ClapEncoder`: read the frozen prefixes' output, in float32, from the cache, where all
+                models with these frozen layers share it (needs clips that are `usable`). None: the whole model,
+                nothing on disk.
         """
-        clap = unwrap_clap(model).eval()
         if split_point is None:
-            audio, text = self._audio_embeds(clap), embed_text(clap, self._processor, self._captions)
+            batches = ([sound for row in rows for sound in self.sounds(row)] for rows in self._batches())
+            audio = np.concatenate([audio_embeds(encoder, batch) for batch in batches])
+            text = text_embeds(encoder, self._captions)
         else:
-            audio, text = self._cached_embeds(clap, split_point)
-        warn_if_collapsed(text[:: max(1, len(text) // 64)])
-        return audio.double().numpy(), text.double().numpy()
+            assert isinstance(encoder, ClapEncoder)
+            audio, text = self._cached_embeds(encoder, split_point)
+        warn_if_collapsed(torch.from_numpy(text[:: max(1, len(text) // 64)]))
+        return audio, text
 
-    def stores(self, model: nn.Module, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
-        """What embedding by `model` at this split point needs on disk: recordings, captions."""
-        prefix = self._prefix(unwrap_clap(model), split_point)
+    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
+        """What embedding by this model at this split point needs on disk: recordings, captions."""
+        prefix = _prefix(encoder, split_point)
         return self._recordings(prefix), prefix.captions(self._captions)[0]
 
     def sounds(self, row: int) -> list[Waveform]:
@@ -70,15 +71,14 @@ class Embedder:
         sounds = self._renderer.sounds(*self._groups[row], self._views)
         return [sounds[view] for view in self._views]
 
-    def _audio_embeds(self, clap: ClapModel) -> Tensor:
-        features = _Features(self)
-        return torch.cat([embed_features(clap, torch.cat([features[row] for row in rows])) for rows in self._batches()])
-
     @torch.inference_mode()
-    def _cached_embeds(self, clap: ClapModel, split_point: SplitPoint) -> tuple[Tensor, Tensor]:
-        prefix = self._prefix(clap, split_point)
+    def _cached_embeds(
+        self, encoder: ClapEncoder, split_point: SplitPoint
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        clap, prefix = encoder.clap, _prefix(encoder, split_point)
         recordings, (captions, ids_and_mask) = self._recordings(prefix), prefix.captions(self._captions)
-        prefix.fill_recordings(recordings, _Features(self), together=False)  # the main process may be alone here
+        features = _Features(self, LogMel.from_extractor(encoder.processor.feature_extractor))
+        prefix.fill_recordings(recordings, features, together=False)  # the main process may be alone here
         prefix.fill_captions(captions, ids_and_mask, together=False)
         audio, text = [], []
         for rows in self._batches():
@@ -88,10 +88,7 @@ class Embedder:
             rows = range(start, min(start + CAPTIONS, len(captions)))
             hidden, mask = torch.stack([captions[row] for row in rows]), ids_and_mask[rows.start : rows.stop, 1]
             text.append(text_suffix(clap, split_point, hidden.to(clap.device), mask.to(clap.device)).cpu())
-        return torch.cat(audio), torch.cat(text)
-
-    def _prefix(self, clap: ClapModel, split_point: SplitPoint) -> FrozenPrefix:
-        return FrozenPrefix(clap, split_point, self._processor, "float32")
+        return torch.cat(audio).double().numpy(), torch.cat(text).double().numpy()
 
     def _recordings(self, prefix: FrozenPrefix) -> TensorStore:
         recordings_id = self._renderer.recordings_id(self._groups, *self._views)
@@ -106,8 +103,12 @@ class Embedder:
 class _Features:
     """Log-mels of each group's recordings, (K, 1, frames, mels)."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+    def __init__(self, embedder: Embedder, log_mel: LogMel) -> None:
+        self._embedder, self._log_mel = embedder, log_mel
 
     def __getitem__(self, row: int) -> Tensor:
-        return self._embedder._log_mel(torch.from_numpy(np.stack(self._embedder.sounds(row))))
+        return self._log_mel(torch.from_numpy(np.stack(self._embedder.sounds(row))))
+
+
+def _prefix(encoder: ClapEncoder, split_point: SplitPoint) -> FrozenPrefix:
+    return FrozenPrefix(encoder.clap, split_point, encoder.processor, "float32")

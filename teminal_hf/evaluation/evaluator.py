@@ -1,4 +1,4 @@
-"""The evaluator that runs a `ClapModel` through ZSTE, and its report."""
+"""The evaluator that runs an audio-text model through ZSTE, and its report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
-from transformers import ClapProcessor
 
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import caption, meaning
@@ -16,6 +14,8 @@ from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS, Item, plan_zste
 from teminal_hf.evaluation.embedder import Embedder
 from teminal_hf.evaluation.retrieval import Retrieved, both_ways
 from teminal_hf.evaluation.zste import TASKS, item_correct, score, wilson_interval
+from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.encoder import Encoder
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
@@ -59,12 +59,12 @@ class _Described(NamedTuple):
 
 
 class ZsteEvaluator:
-    """ZSTE on one table of test clips: `evaluator(model)` -> `ZsteReport`. Items, rendering and scores are fixed by
+    """ZSTE on one table of test clips: `evaluator(encoder)` -> `ZsteReport`. Items, rendering and scores are fixed by
     `seed`, so two models (or one, twice) answer the same questions.
 
     Args:
         clips: test clips, of folds never trained on.
-        processor: the model's; sampling rate, window and mel settings are its.
+        settings: how pairs are composed, for models of this rate and window: `RenderSettings.of(encoder)`.
         n_groups: at most this many groups (default: one per clip).
         tasks: of `tasks.ZSTE_TASKS`.
         seed: of the items and their rendering.
@@ -72,14 +72,13 @@ class ZsteEvaluator:
         families: of connectives, asked apart as task 8: those that a training left out.
         retrieval: ask too for the captions of each recording among all recordings' captions, and the other way round:
             of every group X then Y, Y then X, and both at once. What says the same is right alike.
-        settings: how pairs are composed (default: `RenderSettings.of_extractor` of the processor's).
         items: asked instead, such as those of `plan_wordings` with the same seed; what says which to plan is not read.
     """
 
     def __init__(
         self,
         clips: ClipTable,
-        processor: ClapProcessor,
+        settings: RenderSettings,
         *,
         n_groups: int | None = None,
         seed: int = 0,
@@ -87,14 +86,12 @@ class ZsteEvaluator:
         prompt: str = PROMPT,
         families: Sequence[str] = (),
         retrieval: bool = False,
-        settings: RenderSettings | None = None,
         items: Sequence[Item] | None = None,
     ) -> None:
-        self.clips, self.processor, self.seed = clips, processor, seed
+        self.clips, self.settings, self.seed = clips, settings, seed
         if items is None:
             items = plan_zste(clips, n_groups=n_groups, seed=seed, tasks=tasks, prompt=prompt, families=families)
         self.items: list[Item] = list(items)
-        renderer = Renderer(clips, settings or RenderSettings.of_extractor(processor.feature_extractor))
         clips_of = {item.group_id: item.clips for item in sorted(self.items, key=lambda item: len(item.clips))}
         groups = [(clips_of[number], seed, number) for number in dict.fromkeys(item.group_id for item in self.items)]
         of_items = (view for item in self.items for view in (*item.views, *(["tiled"] if item.task == "1" else [])))
@@ -105,15 +102,15 @@ class ZsteEvaluator:
         captions = dict.fromkeys(caption for item in self.items for caption in item.candidates)
         captions |= dict.fromkeys(described.caption for described in self._gallery)
         self._captions = {caption: i for i, caption in enumerate(captions)}
-        self.embedder = Embedder(processor, renderer, groups, views, list(captions))
+        self.embedder = Embedder(Renderer(clips, settings), groups, views, list(captions))
 
-    def __call__(self, model: nn.Module, split_point: SplitPoint | None = None) -> ZsteReport:
-        """Evaluate `model` (a `ClapModel`, plain or wrapped); `split_point` as of `Embedder`."""
-        return self._report(*self.embedder(model, split_point))
+    def __call__(self, encoder: Encoder, split_point: SplitPoint | None = None) -> ZsteReport:
+        """Evaluate `encoder`; `split_point` as of `Embedder`."""
+        return self._report(*self.embedder(encoder, split_point))
 
-    def stores(self, model: nn.Module, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
-        """What an evaluation of `model` at this split point needs on disk: recordings, captions."""
-        return self.embedder.stores(model, split_point)
+    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
+        """What an evaluation of this model at this split point needs on disk: recordings, captions."""
+        return self.embedder.stores(encoder, split_point)
 
     def _report(self, audio: NDArray[np.float64], text: NDArray[np.float64]) -> ZsteReport:
         questions = [(f"{item.task} {item.family}".strip(), item, item.views) for item in self.items]

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import nn
-from transformers import ClapProcessor
 
 from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.sources import FOLD_COLUMN, ClipSource
@@ -17,6 +15,8 @@ from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport, row_of
 from teminal_hf.evaluation.legend import KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL
 from teminal_hf.evaluation.zste import item_correct
 from teminal_hf.hub.cards import public_name
+from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.encoder import Encoder
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
@@ -31,12 +31,12 @@ PADDINGS = ("clip", "tiled")  # views of the renderer: followed by silence, or r
 
 
 class KnownSounds:
-    """How often a model names single clips rightly, each over five prompts and both paddings: `known(model)` -> a score
-    in [0, 1] for each clip, the share of these ten questions that it gets right.
+    """How often a model names single clips rightly, each over five prompts and both paddings: `known(encoder)` -> a
+    score in [0, 1] for each clip, the share of these ten questions that it gets right.
 
     Args:
         clips: what is heard, each clip as it is; asked without its fold.
-        processor: the model's.
+        settings: of the models' rate and window.
         names: candidates (default: the clips' classes), which may be more than the classes.
 
     Raises:
@@ -44,17 +44,17 @@ class KnownSounds:
         DataError: clips of a class that is not among the names.
     """
 
-    def __init__(self, clips: ClipTable, processor: ClapProcessor, names: Sequence[str] | None = None) -> None:
+    def __init__(self, clips: ClipTable, settings: RenderSettings, names: Sequence[str] | None = None) -> None:
         self.clips, self.names = clips, _candidates(clips, names)
         self._right = [self.names.index(spoken(label)) for label in clips.labels]
-        renderer = Renderer(clips, RenderSettings.of_extractor(processor.feature_extractor))
+        renderer = Renderer(clips, RenderSettings(settings.sampling_rate, settings.window))
         groups = [((clip,), 0, 0) for clip in clips.ids]
         captions = [prompt.format(name) for prompt in PROMPTS for name in self.names]
-        self.embedder = Embedder(processor, renderer, groups, PADDINGS, captions)
+        self.embedder = Embedder(renderer, groups, PADDINGS, captions)
 
-    def __call__(self, model: nn.Module, split_point: SplitPoint | None = None) -> list[float]:
-        """Ask `model` (a `ClapModel`, plain or wrapped); `split_point` as of `Embedder`."""
-        audio, text = self.embedder(model, split_point)
+    def __call__(self, encoder: Encoder, split_point: SplitPoint | None = None) -> list[float]:
+        """Ask `encoder`; `split_point` as of `Embedder`."""
+        audio, text = self.embedder(encoder, split_point)
         by_prompt = text.reshape(len(PROMPTS), len(self.names), -1)
         by_clip = audio.reshape(len(self.clips), len(PADDINGS), -1)
         scores = np.einsum("cad,pnd->capn", by_clip, by_prompt).reshape(len(self.clips), -1, len(self.names))
@@ -70,26 +70,26 @@ class KnownSounds:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """ZSTE, and before it what was known: `evaluation(model)` -> `ZsteReport` with a row of each of `known`."""
+    """ZSTE, and before it what was known: `evaluation(encoder)` -> `ZsteReport` with a row of each of `known`."""
 
     zste: ZsteEvaluator
     known: Mapping[str, KnownSounds]
 
-    def __call__(self, model: nn.Module, split_point: SplitPoint | None = None) -> ZsteReport:
+    def __call__(self, encoder: Encoder, split_point: SplitPoint | None = None) -> ZsteReport:
         """As `ZsteEvaluator`'s."""
         results, items = {}, []
         for row, known in self.known.items():
-            scores = known(model, split_point)
+            scores = known(encoder, split_point)
             # Of clips, not of their ten questions, which are not independent: its interval errs on the wide side.
             results[row] = row_of(scores, known.chance)
             items += [(row, clip, score) for clip, score in zip(known.clips.ids, scores, strict=True)]
-        report = self.zste(model, split_point)
+        report = self.zste(encoder, split_point)
         return ZsteReport(results | report.results, report.wording, items + report.items)
 
-    def stores(self, model: nn.Module, split_point: SplitPoint) -> Iterator[TensorStore]:
-        """What an evaluation of `model` at this split point needs on disk, each store once."""
+    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> Iterator[TensorStore]:
+        """What an evaluation of this model at this split point needs on disk, each store once."""
         embedders = [self.zste.embedder, *(known.embedder for known in self.known.values())]
-        found = (store for embedder in embedders for store in embedder.stores(model, split_point))
+        found = (store for embedder in embedders for store in embedder.stores(encoder, split_point))
         return iter({store.folder: store for store in found}.values())
 
 
@@ -107,19 +107,19 @@ def evaluation(
         names: candidates for these, one list for all (default: the classes of each).
         left_out: classes that were not trained on; their clips are asked among these alone, and among all.
     """
-    clips, processor = zste.clips, zste.processor
+    clips, settings = zste.clips, zste.settings
     first = {item.clip_a for item in zste.items}
     of_items = clips.select(i for i, clip in enumerate(clips.ids) if clip in first)
-    known = {KNOWN: KnownSounds(of_items, processor, clips.classes)}
+    known = {KNOWN: KnownSounds(of_items, settings, clips.classes)}
     for name, table in (further or {}).items():
-        audible = table.audible(processor.feature_extractor.sampling_rate)
-        known[f"{KNOWN} {name}"] = KnownSounds(audible, processor, names)
+        audible = table.audible(settings.sampling_rate)
+        known[f"{KNOWN} {name}"] = KnownSounds(audible, settings, names)
     if left_out:
         theirs = clips.select(i for i, label in enumerate(clips.labels) if label in left_out)
         if not len(theirs):
             raise DataError(f"no test clip is of the classes left out ({', '.join(left_out)}); choose other test_folds")
-        known[LEFT_OUT] = KnownSounds(theirs, processor, left_out)
-        known[LEFT_OUT_OF_ALL] = KnownSounds(theirs, processor, clips.classes)
+        known[LEFT_OUT] = KnownSounds(theirs, settings, left_out)
+        known[LEFT_OUT_OF_ALL] = KnownSounds(theirs, settings, clips.classes)
     return Evaluation(zste, known)
 
 

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
-from transformers import ClapProcessor
 
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.models.embed import embed_audio, embed_text
-from teminal_hf.models.split import unwrap_clap
+from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,8 @@ class Ranking:
     windows: int
 
 
-def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Waveform, captions: Sequence[str]) -> Ranking:
-    """Which caption fits a sound? `sound` is a file, or a mono array at the processor's sampling rate.
+def rank(encoder: Encoder, sound: str | Path | Waveform, captions: Sequence[str]) -> Ranking:
+    """Which caption fits a sound? `sound` is a file, or a mono array at the encoder's sampling rate.
 
     A sound longer than the model's window is heard through evenly spaced windows (the same every time) whose
     similarities are averaged; a shorter one is padded with silence, never tiled: tiling destroys order.
@@ -42,13 +39,17 @@ def rank(model: nn.Module, processor: ClapProcessor, sound: str | Path | Wavefor
         raise DataError(f"caption {blank[0]} of {len(captions)} is empty; leave it out, or write what may be heard")
     if not isinstance(sound, str | Path) and (sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all()):
         raise DataError(f"the sound must be a mono array of finite samples, found shape {sound.shape}")
-    clap = unwrap_clap(model).eval()
-    extractor = processor.feature_extractor
-    waveform = read_sound(sound, extractor.sampling_rate) if isinstance(sound, str | Path) else sound
-    n_windows = -(-len(waveform) // extractor.nb_max_samples)
-    starts = np.linspace(0, max(0, len(waveform) - extractor.nb_max_samples), n_windows).astype(int)
-    windows = [waveform[start : start + extractor.nb_max_samples] for start in starts]
-    audio = embed_audio(clap, processor, windows)
-    similarity = (audio @ embed_text(clap, processor, captions).T).mean(dim=0).tolist()
-    ranked = sorted(zip(captions, similarity, strict=True), key=lambda pair: -pair[1])
-    return Ranking(tuple(ranked), n_windows)
+    waveform = read_sound(sound, encoder.sampling_rate) if isinstance(sound, str | Path) else sound
+    windows = evenly_spaced(waveform, encoder)
+    similarity = (audio_embeds(encoder, windows) @ text_embeds(encoder, captions).T).mean(axis=0).tolist()
+    ranked = sorted(zip(captions, similarity, strict=True), key=lambda row: -row[1])
+    return Ranking(tuple(ranked), len(windows))
+
+
+def evenly_spaced(waveform: Waveform, encoder: Encoder) -> list[Waveform]:
+    """A recording (samples,) as the model can hear it: whole, or in as few windows of its own as cover it."""
+    if encoder.max_seconds is None:
+        return [waveform]
+    window = round(encoder.max_seconds * encoder.sampling_rate)
+    starts = np.linspace(0, max(0, len(waveform) - window), -(-len(waveform) // window)).astype(int)
+    return [waveform[start : start + window] for start in starts]

@@ -1,7 +1,7 @@
-"""Tasks of `mteb` from what `teminal data export-mteb` wrote, and a `ClapModel` as a model for it.
+"""Tasks of `mteb` from what `teminal data export-mteb` wrote, and an `Encoder` as a model for it.
 
     import mteb
-    result = mteb.evaluate(mteb_model(*load_clap("clap-mini")), tasks(folder))
+    result = mteb.evaluate(mteb_model(load_encoder("clap-mini")), tasks(folder))
 
 Needs the extra: `pip install "teminal-hf[mteb]"`; neither torchcodec nor torchaudio, which mteb's own loading of audio
 and its own CLAP wrapper need.
@@ -13,20 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
-import torch
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
-from torch import Tensor, nn
-from transformers import ClapProcessor
+from torch import nn
 
-from teminal_hf.audio.waveform import resample
+from teminal_hf.audio.waveform import Waveform, resample
 from teminal_hf.clips.audio_column import undecoded
-from teminal_hf.errors import MissingExtraError, NotFoundError
+from teminal_hf.errors import ConfigError, MissingExtraError, NotFoundError
 from teminal_hf.hub.cards import CITATION
 from teminal_hf.integrations.mteb_export import SECONDS, SPLIT, VIEWS
-from teminal_hf.models.embed import embed_audio, embed_text
-from teminal_hf.models.split import unwrap_clap
+from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 
 try:
     from mteb import AbsTask, TaskMetadata
@@ -163,33 +161,45 @@ def _decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return batch | ({"audio": [{"array": a, "sampling_rate": rate} for a, rate in cells]} if cells else {})
 
 
-class _ClapEncoder(AbsEncoder):
-    def __init__(self, model: nn.Module, processor: ClapProcessor, name: str) -> None:
-        self.model, self.processor = unwrap_clap(model).eval(), processor
-        hashed = hashlib.sha256()
-        for tensor in self.model.state_dict().values():
-            hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        facts = {"name": name, "revision": hashed.hexdigest()[:16], "modalities": ["audio", "text"]}
+class _MtebModel(AbsEncoder):
+    def __init__(self, encoder: Encoder, name: str, revision: str) -> None:
+        self.encoder = encoder
+        facts = {"name": name, "revision": revision, "modalities": ["audio", "text"]}
         facts |= {"framework": ["PyTorch"], "similarity_fn_name": ScoringFunction.COSINE}
         self.mteb_model_meta = ModelMeta.create_empty(facts)
 
     def encode(self, inputs: Any, **kwargs: Any) -> Any:
-        """L2-normalised embeddings (n, D) of a loader's recordings or, if it has none, of its texts."""
+        """Embeddings of length 1 (n, D) of a loader's recordings or, if it has none, of its texts."""
         if "audio" in inputs.dataset.features:
-            return torch.cat([self._audio_embeds(batch["audio"]) for batch in inputs]).numpy()
-        return embed_text(self.model, self.processor, [text for batch in inputs for text in batch["text"]]).numpy()
+            return np.concatenate([audio_embeds(self.encoder, self._waveforms(batch["audio"])) for batch in inputs])
+        return text_embeds(self.encoder, [text for batch in inputs for text in batch["text"]])
 
-    def _audio_embeds(self, cells: Sequence[Mapping[str, Any]]) -> Tensor:
-        rate = self.processor.feature_extractor.sampling_rate
-        waveforms = [resample(cell["array"], cell["sampling_rate"], rate) for cell in cells]
-        return embed_audio(self.model, self.processor, waveforms)
+    def _waveforms(self, cells: Sequence[Mapping[str, Any]]) -> list[Waveform]:
+        return [resample(cell["array"], cell["sampling_rate"], self.encoder.sampling_rate) for cell in cells]
 
 
-def mteb_model(model: nn.Module, processor: ClapProcessor, name: str = "local/clap") -> AbsEncoder:
-    """A `ClapModel` for `mteb.evaluate`. It hears whole recordings, resampled by soxr if need be, and no longer ones
-    than the model's window.
+def mteb_model(encoder: Encoder, name: str = "local/model", revision: str | None = None) -> AbsEncoder:
+    """A model for `mteb.evaluate`. It hears whole recordings, resampled by soxr if need be, and no longer ones
+    than its window.
 
     Args:
-        name: "organisation/model", under which mteb keeps the results; its revision there is a hash of the weights.
+        name: "organisation/model", under which mteb keeps the results.
+        revision: of the model there (default: a hash of the weights of an encoder that has a torch `model`).
+
+    Raises:
+        ConfigError: no revision, and no weights to take it from.
     """
-    return _ClapEncoder(model, processor, name)
+    return _MtebModel(encoder, name, revision or _hash_of_weights(encoder))
+
+
+def _hash_of_weights(encoder: Encoder) -> str:
+    model = getattr(encoder, "model", None)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"mteb keeps results by a model's revision, and {type(encoder).__name__} has no weights to take one from; "
+            "give revision"
+        )
+    hashed = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()[:16]

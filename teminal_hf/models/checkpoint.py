@@ -42,13 +42,10 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
-    path = checkpoint_path(name)
-    check_place(name)
-    with _saying_what_is_wrong(name, path):
-        kind = AutoConfig.from_pretrained(path).model_type
+    path, kind = checkpoint_path(name), type_of(name)
     if kind != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
-    with _saying_what_is_wrong(name, path):
+    with saying_what_is_wrong(name, path):
         model, amiss = read_weights(path)
         processor = ClapProcessor.from_pretrained(path)
         amiss += processor_amiss(model.config, processor, path)
@@ -65,8 +62,21 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     return model.eval(), processor
 
 
+def type_of(name: str) -> str:
+    """Which `model_type` a checkpoint's configuration names.
+
+    Raises:
+        CheckpointError: no configuration that can be read.
+        NotFoundError, OfflineError: as `load_clap`.
+    """
+    check_place(name)
+    path = checkpoint_path(name)
+    with saying_what_is_wrong(name, path):
+        return str(AutoConfig.from_pretrained(path).model_type)
+
+
 @contextmanager
-def _saying_what_is_wrong(name: str, path: str | Path) -> Iterator[None]:
+def saying_what_is_wrong(name: str, path: str | Path) -> Iterator[None]:
     """Whatever the libraries raise over a checkpoint that they cannot read becomes an error of ours."""
     try:
         with saying_what_to_fetch(str(path), f"hf download {name}"):

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import ClapModel, ClapProcessor
 
@@ -67,6 +69,41 @@ def embed_text(model: nn.Module, processor: ClapProcessor, captions: Sequence[st
     restored = torch.empty_like(embeds)
     restored[order] = embeds
     return restored
+
+
+class ClapEncoder:
+    """A `ClapModel`, plain or wrapped, as an `Encoder`; it is put in eval mode whenever it is asked.
+
+    Args:
+        model: stays what it is, and is read anew at every call.
+        processor: the model's.
+    """
+
+    def __init__(self, model: nn.Module, processor: ClapProcessor) -> None:
+        self.model, self.processor = model, processor
+
+    @property
+    def clap(self) -> ClapModel:
+        return unwrap_clap(self.model).eval()
+
+    @property
+    def sampling_rate(self) -> int:
+        return int(self.processor.feature_extractor.sampling_rate)
+
+    @property
+    def max_seconds(self) -> float:
+        extractor = self.processor.feature_extractor
+        return float(extractor.nb_max_samples / extractor.sampling_rate)
+
+    @property
+    def logit_scale(self) -> float:
+        return float(self.clap.logit_scale_a.detach().exp())
+
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> NDArray[np.float32]:
+        return embed_audio(self.clap, self.processor, waveforms).numpy()
+
+    def embed_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        return embed_text(self.clap, self.processor, captions).numpy()
 
 
 def _answered(embeds: Tensor, tower: str) -> Tensor:

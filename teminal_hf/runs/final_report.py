@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from torch import nn
 from transformers import ClapProcessor
 
 from teminal_hf.clips.table import ClipTable
@@ -15,6 +14,7 @@ from teminal_hf.evaluation.plotting import bar_chart
 from teminal_hf.evaluation.report import compare_reports, comparison_table, to_json
 from teminal_hf.evaluation.verdict import verdict
 from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.lineage import left_out_families
@@ -27,7 +27,6 @@ FIGURES, PICTURE = "zste.json", "zste.png"
 def evaluators(
     config: Config,
     data: TrainingData,
-    processor: ClapProcessor,
     further: Mapping[str, ClipTable] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[ZsteEvaluator | None, Evaluation | None]:
@@ -42,16 +41,15 @@ def evaluators(
     )
     made = [
         None
-        if clips is None
+        if clips is None or data.settings is None
         else ZsteEvaluator(
             clips,
-            processor,
+            data.settings,
             n_groups=None if n_groups is None else min(n_groups, len(clips)),
             seed=run.report_seed,
             tasks=tasks,
             families=families,
             retrieval=retrieval,
-            settings=data.settings,
         )
         for clips, n_groups, tasks, families, retrieval in asked
     ]
@@ -62,16 +60,20 @@ def evaluators(
         return during, evaluation(final, further, run.known_names or None, config.data.left_out_classes)
 
 
-def figures_of(evaluator: ZsteEvaluator | None, split_point: SplitPoint | None) -> Callable[..., Any] | None:
+def figures_of(
+    evaluator: ZsteEvaluator | None, processor: ClapProcessor, split_point: SplitPoint | None
+) -> Callable[..., Any] | None:
     """What the trainer calls at every evaluation: a model -> {task: accuracy}; None without an evaluator."""
-    return None if evaluator is None else lambda model: evaluator(model, split_point).figures()
+    return None if evaluator is None else lambda model: evaluator(ClapEncoder(model, processor), split_point).figures()
 
 
 def report(config: Config, base_name: str, evaluator: Evaluation, folder: Path) -> None:
     """R0 and ZSTE of the base and of the model that was saved: printed with a verdict, `zste.json`, `zste.png`."""
-    models: list[nn.Module] = [load_clap(name)[0] for name in (base_name, str(folder))]
+    encoders = [ClapEncoder(*load_clap(name)) for name in (base_name, str(folder))]
+    for encoder in encoders:
+        encoder.model.to(config.training.device)
     # Both have one prefix: it is computed once.
-    before, after = (to_json(evaluator(m.to(config.training.device), config.run.split_point)) for m in models)
+    before, after = (to_json(evaluator(encoder, config.run.split_point)) for encoder in encoders)
     rows = compare_reports(before, [after])
     outcome = verdict(rows, config.stage)
     write_json(folder / FIGURES, {"before": before, "after": after, "comparison": rows, "verdict": outcome})

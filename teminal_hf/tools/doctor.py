@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import soundfile
+import torch
 from huggingface_hub import is_offline_mode
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
@@ -17,12 +18,14 @@ from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
+from teminal_hf.data.rendering import RenderSettings
 from teminal_hf.data.zste_items import PROMPT
 from teminal_hf.errors import CheckpointError, DataError, NotFoundError, TeminalError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, first_line, read_weights
-from teminal_hf.models.embed import COLLAPSED, collapse_similarity, embed_audio, embed_text
+from teminal_hf.models.embed import COLLAPSED, ClapEncoder, collapse_similarity
+from teminal_hf.models.encoder import audio_embeds, text_embeds
 from teminal_hf.models.fitness import processor_amiss
 
 Level = Literal["ok", "warning", "problem"]
@@ -222,10 +225,10 @@ def _scale(model: ClapModel) -> Finding:
 
 
 def _answers(name: str, model: ClapModel, processor: ClapProcessor) -> Iterator[Finding]:
-    captions = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES]
+    captions, encoder = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES], ClapEncoder(model, processor)
     try:
-        mean = collapse_similarity(embed_text(model, processor, captions))
-        embed_audio(model, processor, [np.ones(processor.feature_extractor.nb_max_samples, np.float32)])
+        mean = collapse_similarity(torch.from_numpy(text_embeds(encoder, captions)))
+        audio_embeds(encoder, [np.ones(processor.feature_extractor.nb_max_samples, np.float32)])
     except CheckpointError as error:
         yield Finding("problem", str(error), ANOTHER)
         return
@@ -238,8 +241,8 @@ def _answers(name: str, model: ClapModel, processor: ClapProcessor) -> Iterator[
         return
     yield Finding("ok", f"the text tower tells captions apart (mean cosine {mean:.2f} over {len(captions)} of them)")
     clips = sound_bank(2).in_folds(soundbank.FOLDS[-1:])
-    evaluator = ZsteEvaluator(clips, processor, n_groups=ORDER_ITEMS, tasks=("3O", "3A"))
-    yield order_finding(name, evaluator(model).results)
+    evaluator = ZsteEvaluator(clips, RenderSettings.of(encoder), n_groups=ORDER_ITEMS, tasks=("3O", "3A"))
+    yield order_finding(name, evaluator(encoder).results)
 
 
 def order_finding(name: str, results: Mapping[str, Any]) -> Finding:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
+from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.sound_file import read_sound
@@ -17,7 +17,8 @@ from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.errors import DataError, NotFoundError
 from teminal_hf.evaluation.plotting import Spectrogram, spectrogram_picture
 from teminal_hf.evaluation.ranking import Ranking, rank
-from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.integrations.encoders import load_encoder
+from teminal_hf.models.encoder import Encoder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,20 +34,15 @@ class Listener(NamedTuple):
     """A checkpoint that is asked."""
 
     name: str
-    model: ClapModel
-    processor: ClapProcessor
-
-    @property
-    def extractor(self) -> ClapFeatureExtractor:
-        return self.processor.feature_extractor
+    encoder: Encoder
 
 
 def load_listener(name: str) -> Listener:
-    """The checkpoint `name`, as `load_clap` finds it."""
-    return Listener(name, *load_clap(name))
+    """The checkpoint `name`, as `load_encoder` finds it."""
+    return Listener(name, load_encoder(name))
 
 
-def compose(first: str, relation: str, second: str, variant: int, extractor: ClapFeatureExtractor) -> Waveform:
+def compose(first: str, relation: str, second: str, variant: int, encoder: Encoder) -> Waveform:
     """Two clips of the sound bank's test fold, one "then" the other or one "while" the other, as the evaluation makes
     them: of one length and level, in a window of the model's.
 
@@ -56,14 +52,14 @@ def compose(first: str, relation: str, second: str, variant: int, extractor: Cla
         variant: which clips of the classes, 1 to `VARIANTS`; also the seed of level and place.
 
     Returns:
-        (samples,) float32 at the extractor's sampling rate.
+        (samples,) float32 at the encoder's sampling rate.
 
     Raises:
         DataError: twice the same class.
     """
     if first == second:
         raise DataError(f"choose two different sounds: no caption can say which {spoken(first)} comes first")
-    renderer = Renderer(sound_bank(VARIANTS), RenderSettings.of_extractor(extractor))
+    renderer = Renderer(sound_bank(VARIANTS), RenderSettings.of(encoder))
     clip_a, clip_b = (f"soundbank/{FOLDS[-1]}/{label}/{variant - 1:03d}" for label in (first, second))
     view = RELATIONS[relation]
     return renderer.views(clip_a, clip_b, 0, variant, [view])[view]
@@ -111,15 +107,14 @@ def rank_by_each(listeners: Sequence[Listener], sound: str | None, captions: Seq
         DataError: as `given_captions` and `given_sound`.
     """
     typed = given_captions(captions)
-    return [
-        rank(model, processor, given_sound(sound, processor.feature_extractor.sampling_rate), typed)
-        for _, model, processor in listeners
-    ]
+    return [rank(encoder, given_sound(sound, encoder.sampling_rate), typed) for _, encoder in listeners]
 
 
-def spectrogram(waveform: Waveform, extractor: ClapFeatureExtractor) -> "Figure":
-    """The log-mel spectrogram of (samples,) as a picture, in the bands and frames of the model that `extractor`
-    feeds."""
+def spectrogram(waveform: Waveform, sampling_rate: int) -> "Figure":
+    """The log-mel spectrogram of (samples,) as a picture, in the bands and frames of CLAP's extractor."""
+    extractor = ClapFeatureExtractor(
+        sampling_rate=sampling_rate, frequency_max=min(14_000, sampling_rate / 2), truncation="rand_trunc"
+    )
     log_mel = LogMel.from_extractor(extractor)
     starts = range(0, len(waveform), log_mel.n_samples)
     parts = [
@@ -127,7 +122,7 @@ def spectrogram(waveform: Waveform, extractor: ClapFeatureExtractor) -> "Figure"
     ]
     frames = torch.cat(parts)[: 1 + (len(waveform) - 1) // log_mel.hop_length]
     seconds = len(frames) * log_mel.hop_length / log_mel.sampling_rate
-    panel = Spectrogram("spectrogram, as the post-trained model hears it", frames.T.numpy(), seconds)
+    panel = Spectrogram("spectrogram", frames.T.numpy(), seconds)
     edges = (extractor.frequency_min, extractor.frequency_max)
     figure = spectrogram_picture([panel], edges, size=(4.8, 3.0))  # small, so that text is legible on a phone
     figure.set_dpi(200)

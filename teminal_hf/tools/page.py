@@ -14,6 +14,7 @@ from teminal_hf.clips.soundbank import CLASSES
 from teminal_hf.data.captions import spoken
 from teminal_hf.errors import MissingExtraError, TakenError, TeminalError
 from teminal_hf.evaluation.ranking import Ranking
+from teminal_hf.models.encoder import Encoder
 from teminal_hf.tools.listening import (
     CONVERSION,
     FORMATS,
@@ -50,8 +51,7 @@ each has its own scale. A lead of a few thousandths is no preference.
 **The two clips** are caricatures of {n} ESC-50 classes, made from formulas, of the fold kept for testing. Both
 ways of composing them have the same length and level, so that neither betrays the relation.
 
-**Long sounds** (over {window:g} s) are heard through evenly spaced windows whose scores are averaged. What you upload
-is deleted after an hour."""
+**Long sounds** {long}. What you upload is deleted after an hour."""
 _LIMITS = f"""A sound of your own may be {FORMATS}, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB. To convert another
 format: `{CONVERSION}`"""
 _WAITING = '<p class="waiting">Nothing compared yet: choose a sound and captions, then press Compare.</p>'
@@ -102,26 +102,26 @@ def build(model: str, base: str) -> "Blocks":
     """
     gr = _gradio()
     listeners = (load_listener(base), load_listener(model))
-    extractor = listeners[1].extractor
+    encoder = listeners[1].encoder
 
     def composed(first: str, relation: str, second: str, variant: float) -> tuple[Any, str, None]:
         try:
-            waveform = compose(first, relation, second, int(variant), extractor)
+            waveform = compose(first, relation, second, int(variant), encoder)
         except Exception as error:
             return None, _problem(gr, error), None
-        return (extractor.sampling_rate, to_int16(waveform)), _WAITING, None
+        return (encoder.sampling_rate, to_int16(waveform)), _WAITING, None
 
     def answered(sound: str | None, *captions: str | None) -> "tuple[str, Figure | None]":
         try:
             rankings = rank_by_each(listeners, sound, captions)
-            picture = spectrogram(given_sound(sound, extractor.sampling_rate), extractor)
+            picture = spectrogram(given_sound(sound, encoder.sampling_rate), encoder.sampling_rate)
         except Exception as error:
             return _problem(gr, error), None
         return results_html((base, model), rankings), picture
 
     def uploaded(sound: str | None) -> tuple[str, None]:
         try:
-            given_sound(sound, extractor.sampling_rate)
+            given_sound(sound, encoder.sampling_rate)
         except Exception as error:
             return _problem(gr, error), None
         return _WAITING, None
@@ -140,8 +140,7 @@ def build(model: str, base: str) -> "Blocks":
             with gr.Column():
                 picture = gr.Plot(show_label=False, elem_id="spectrogram")
             with gr.Column(), gr.Accordion("How to read the result", open=False):
-                window = extractor.nb_max_samples / extractor.sampling_rate
-                gr.Markdown(_NOTES.format(n=len(CLASSES), window=window))
+                gr.Markdown(_NOTES.format(n=len(CLASSES), long=_long(encoder)))
         with chips:
             examples = gr.Examples(
                 [list(row) for row in _EXAMPLES],
@@ -170,6 +169,12 @@ def build(model: str, base: str) -> "Blocks":
         gr.on([sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, picture])
         gr.on([sound.upload, sound.start_recording], _captions_of_user, [first, second, *texts], [brought, *texts])
     return page
+
+
+def _long(encoder: Encoder) -> str:
+    if encoder.max_seconds is None:
+        return "are heard whole"
+    return f"(over {encoder.max_seconds:g} s) are heard through evenly spaced windows whose scores are averaged"
 
 
 def _captions_of_choice(brought: bool, first: str, second: str, *captions: str) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from support.clips import table, tone
-from support.tiny import LABELS, RATE, tiny_clap, tiny_processor
+from support.tiny import LABELS, RATE, tiny_encoder, tiny_processor
 from teminal_hf.clips.sources import ClipSource
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.rendering import RenderSettings
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.embedder import Embedder
@@ -21,6 +22,7 @@ from teminal_hf.evaluation.report import compare_reports, comparison_table, to_j
 from teminal_hf.models.stages import StagePolicy
 
 SPLIT = StagePolicy().split_point
+SETTINGS = RenderSettings.of(tiny_encoder())
 NAMES = [label.replace("_", " ") for label in LABELS]
 
 
@@ -55,9 +57,9 @@ def by_transformers(clips: ClipTable, model: Any, names: list[str]) -> list[floa
 
 def test_the_same_as_plain_transformers(tones: ClipTable) -> None:
     for seed in (0, 1, 2):
-        model = tiny_clap(seed=seed)
-        ours = KnownSounds(tones, tiny_processor(), NAMES)(model)
-        assert ours == pytest.approx(by_transformers(tones, model, NAMES))
+        model = tiny_encoder(seed=seed)
+        ours = KnownSounds(tones, SETTINGS, NAMES)(model)
+        assert ours == pytest.approx(by_transformers(tones, model.clap, NAMES))
     assert len({*ours}) > 1 and max(ours) > 0
 
 
@@ -65,28 +67,28 @@ def test_the_cached_prefix_changes_nothing_and_is_read_back(
     tones: ClipTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TEMINAL_CACHE", str(tmp_path))
-    clips, known = tones, KnownSounds(tones, tiny_processor(), NAMES)
-    whole = known(tiny_clap())
-    assert known(tiny_clap(), SPLIT) == whole
+    clips, known = tones, KnownSounds(tones, SETTINGS, NAMES)
+    whole = known(tiny_encoder())
+    assert known(tiny_encoder(), SPLIT) == whole
     monkeypatch.setattr(Embedder, "sounds", lambda *_: pytest.fail("rendered again"))
-    fewer = KnownSounds(clips, tiny_processor())  # other names, the same recordings
-    assert len(fewer(tiny_clap(), SPLIT)) == len(whole)
-    other = tiny_clap()
+    fewer = KnownSounds(clips, SETTINGS)  # other names, the same recordings
+    assert len(fewer(tiny_encoder(), SPLIT)) == len(whole)
+    other = tiny_encoder()
     with torch.no_grad():
-        other.audio_projection.linear2.weight.neg_()
+        other.clap.audio_projection.linear2.weight.neg_()
     assert known(other, SPLIT) != whole
 
 
 def test_rows_stand_first_and_compare_clip_by_clip(tones: ClipTable) -> None:
-    zste = ZsteEvaluator(tones, tiny_processor(), n_groups=6, tasks=("1", "3O"))
+    zste = ZsteEvaluator(tones, SETTINGS, n_groups=6, tasks=("1", "3O"))
     both = evaluation(zste, {"elsewhere": tones}, NAMES, ["dog", "rain"])
-    reports = [to_json(both(tiny_clap(seed=seed))) for seed in (0, 1)]
+    reports = [to_json(both(tiny_encoder(seed=seed))) for seed in (0, 1)]
     rows = compare_reports(reports[0], reports[1:])
     assert list(rows)[:4] == ["R0", "R0 elsewhere", "R0 left out", "R0 left out of all"]
     assert [rows[row]["n"] for row in list(rows)[:4]] == [6, 10, 4, 4]
     assert [rows[row]["chance"] for row in list(rows)[:4]] == [1 / 5, 1 / 6, 1 / 2, 1 / 5]
     assert set(reports[0]["items"]["R0"]["clips"]) == set(reports[0]["items"]["1"]["clips"])
-    shares = [KnownSounds(tones, tiny_processor(), NAMES)(tiny_clap(seed=seed)) for seed in (1, 0)]
+    shares = [KnownSounds(tones, SETTINGS, NAMES)(tiny_encoder(seed=seed)) for seed in (1, 0)]
     truth = paired_bootstrap(*shares, tones.ids)
     assert {name: rows["R0 elsewhere"][name] for name in truth} == truth
     written = comparison_table({"after": rows}).markdown().splitlines()
@@ -96,8 +98,8 @@ def test_rows_stand_first_and_compare_clip_by_clip(tones: ClipTable) -> None:
 
 def test_stores_are_asked_for_once(tones: ClipTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEMINAL_CACHE", str(tmp_path))
-    both = evaluation(ZsteEvaluator(tones, tiny_processor(), tasks=("3O",)), {"elsewhere": tones}, NAMES)
-    folders = [store.folder for store in both.stores(tiny_clap(), SPLIT)]
+    both = evaluation(ZsteEvaluator(tones, SETTINGS, tasks=("3O",)), {"elsewhere": tones}, NAMES)
+    folders = [store.folder for store in both.stores(tiny_encoder(), SPLIT)]
     # ZSTE's recordings and captions, R0's recordings (the same as elsewhere's), captions of five names and of six
     assert len(folders) == len(set(folders)) == 5
 
@@ -109,8 +111,8 @@ def test_names_that_make_no_sense_are_refused(tones: ClipTable) -> None:
         (["church bells", "church_bells"], ConfigError, "two or more different names, got church bells, church bells"),
     ):
         with pytest.raises(kind, match=re.escape(message)):
-            KnownSounds(tones, tiny_processor(), names)
-    zste = ZsteEvaluator(tones, tiny_processor(), tasks=("3O",))
+            KnownSounds(tones, SETTINGS, names)
+    zste = ZsteEvaluator(tones, SETTINGS, tasks=("3O",))
     with pytest.raises(DataError, match="no test clip is of the classes left out"):
         evaluation(zste, left_out=["cow", "cat"])
 

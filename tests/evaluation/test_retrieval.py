@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from teminal_hf.clips.sources import sound_bank
+from teminal_hf.data.rendering import RenderSettings
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.report import compare_reports, to_json
 from teminal_hf.evaluation.retrieval import both_ways, retrieval
 from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import ClapEncoder
 
 
 def test_figures_by_hand() -> None:
@@ -54,9 +56,10 @@ def test_captions_that_mean_the_same_fit_alike() -> None:
 
 
 def test_three_recordings_of_each_group_and_a_comparison_of_them() -> None:
-    model, processor = load_clap("clap-mini")
+    model = ClapEncoder(*load_clap("clap-mini"))
+    settings = RenderSettings.of(model)
     clips = sound_bank(2).in_folds([4]).usable(16_000)
-    plain, asked = (ZsteEvaluator(clips, processor, n_groups=5, tasks=["3O"], retrieval=flag) for flag in (False, True))
+    plain, asked = (ZsteEvaluator(clips, settings, n_groups=5, tasks=["3O"], retrieval=flag) for flag in (False, True))
     report = asked(model)
     rows = [row for row in report.results if " to " in row]
     assert rows == [

@@ -4,10 +4,12 @@ import pytest
 
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import CONNECTIVES, caption
+from teminal_hf.data.rendering import RenderSettings
 from teminal_hf.data.zste_items import plan_wordings
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.report import wordings_table
 from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.embed import ClapEncoder
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +35,11 @@ def test_every_group_is_asked_in_every_phrasing(clips) -> None:
 
 
 def test_the_answers_are_those_of_the_task_where_its_words_are(clips) -> None:
-    model, processor = load_clap("clap-mini")
-    asked = ZsteEvaluator(clips, processor, n_groups=8, tasks=["3O"])
+    model = ClapEncoder(*load_clap("clap-mini"))
+    settings = RenderSettings.of(model)
+    asked = ZsteEvaluator(clips, settings, n_groups=8, tasks=["3O"])
     answers = [right for _, _, right in asked(model).items]
-    evaluator = ZsteEvaluator(clips, processor, items=plan_wordings(clips, n_groups=8))
+    evaluator = ZsteEvaluator(clips, settings, items=plan_wordings(clips, n_groups=8))
     report = evaluator(model)
     told = {
         (item.clip_a, item.wording): right for item, (_, _, right) in zip(evaluator.items, report.items, strict=True)

@@ -19,10 +19,12 @@ from datasets import Audio
 import teminal_hf
 from support.mteb_folder import GROUPS, RATE, SEED, bank, questions, read, samples, write
 from support.needs import missing
-from teminal_hf import ClipTable, ZsteEvaluator, load_clap
+from teminal_hf import ClipTable, FunctionEncoder, RenderSettings, ZsteEvaluator, load_encoder
 from teminal_hf.data.zste_items import plan_zste
+from teminal_hf.errors import ConfigError
 from teminal_hf.evaluation.zste import score
 from teminal_hf.integrations.mteb_export import VIEWS
+from teminal_hf.models.encoder import audio_embeds
 
 # mteb asks sklearn for macro averages, over classes that these few items may not hold.
 pytestmark = pytest.mark.filterwarnings("ignore:(Precision|Recall) is ill-defined")
@@ -60,20 +62,20 @@ def evaluated(model: Any, tasks: list[Any]) -> Scores:
     return {name: result.scores["test"][0] for name, result in zip(TASKS, results, strict=True)}
 
 
-clap = cache(lambda: load_clap("clap-mini"))
+encoder = cache(lambda: load_encoder("clap-mini"))
 
 
 @pytest.fixture(scope="module")
 def scores(folder: Path, mteb_tasks: Any) -> Scores:
     """Of the embedded model."""
-    return evaluated(mteb_tasks.mteb_model(*clap()), mteb_tasks.tasks(folder))
+    return evaluated(mteb_tasks.mteb_model(encoder()), mteb_tasks.tasks(folder))
 
 
 @cache
 @torch.inference_mode()
 def heard_by_clap(sound: bytes | str) -> np.ndarray:
     """Embedding of a recording's samples or of a caption, by `transformers` alone."""
-    model, processor = clap()
+    model, processor = encoder().model, encoder().processor
     if isinstance(sound, str):
         return model.get_text_features(**processor.tokenizer(sound, return_tensors="pt")).pooler_output[0].numpy()
     waveform = np.frombuffer(sound, np.float32)
@@ -161,7 +163,7 @@ def test_a_model_that_hears_order(folder: Path, clips: ClipTable, mteb_tasks: An
             return np.stack([embed(cell["array"].tobytes()) for batch in inputs for cell in batch["audio"]])
         return np.stack([embed(text) for batch in inputs for text in batch["text"]])
 
-    model = mteb_tasks.mteb_model(*clap())
+    model = mteb_tasks.mteb_model(encoder())
     model.encode = encode
     said = evaluated(model, mteb_tasks.tasks(folder))
     for subset in VIEWS:
@@ -171,9 +173,9 @@ def test_a_model_that_hears_order(folder: Path, clips: ClipTable, mteb_tasks: An
 
 def test_mteb_agrees_with_zste(clips: ClipTable, scores: Scores) -> None:
     """The same items and recordings, but for 16 bits; no item is close enough to a tie for that to matter."""
-    model, processor = clap()
     tasks = ("1", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "G")
-    zste = ZsteEvaluator(clips, processor, n_groups=GROUPS, seed=SEED, tasks=tasks)(model)
+    settings = RenderSettings.of(encoder())
+    zste = ZsteEvaluator(clips, settings, n_groups=GROUPS, seed=SEED, tasks=tasks)(encoder())
     compare(scores, zste.figures() | {"G text": zste.results["G"]["text"]["accuracy"]})
 
 
@@ -233,26 +235,32 @@ def test_mtebs_cache_tells_exports_and_weights_apart(
     import mteb
 
     write(clips, tmp_path / "b", n_groups=2)
-    model, processor = load_clap("clap-mini")
+    model = load_encoder("clap-mini")
     cache = mteb.ResultCache(cache_path=tmp_path / "cache")
     ours, other = (mteb_tasks.tasks(place)[2] for place in (folder, tmp_path / "b"))
-    results = [mteb.evaluate(mteb_tasks.mteb_model(model, processor), task, cache=cache) for task in (ours, other)]
+    results = [mteb.evaluate(mteb_tasks.mteb_model(model), task, cache=cache) for task in (ours, other)]
     assert results[0].task_results[0].task_name != results[1].task_results[0].task_name
     with torch.no_grad():
-        model.audio_projection.linear2.weight.neg_()
-    changed = mteb.evaluate(mteb_tasks.mteb_model(model, processor), ours, cache=cache)
+        model.clap.audio_projection.linear2.weight.neg_()
+    changed = mteb.evaluate(mteb_tasks.mteb_model(model), ours, cache=cache)
     assert len(list((tmp_path / "cache").rglob("ZSTE3O-*.json"))) == 3
     assert changed.model_revision != results[0].model_revision
 
 
 def test_a_recording_at_another_rate_is_resampled(mteb_tasks: Any) -> None:
-    model = mteb_tasks.mteb_model(*clap())
+    model = mteb_tasks.mteb_model(encoder())
     t = np.arange(480_000) / 48_000
     tone = (0.3 * np.sin(2 * np.pi * 500 * t)).astype(np.float32)
-    embeds = model._audio_embeds(
-        [{"array": tone, "sampling_rate": 48_000}, {"array": tone[::3], "sampling_rate": 16_000}]
-    )
-    assert torch.allclose(embeds[0], embeds[1], atol=1e-3) and embeds.shape[0] == 2
+    cells = [{"array": tone, "sampling_rate": 48_000}, {"array": tone[::3], "sampling_rate": 16_000}]
+    embeds = audio_embeds(encoder(), model._waveforms(cells))
+    assert np.allclose(embeds[0], embeds[1], atol=1e-3) and embeds.shape[0] == 2
+
+
+def test_a_model_without_weights_needs_a_revision(mteb_tasks: Any) -> None:
+    silent = FunctionEncoder(lambda sounds: np.ones((len(sounds), 2)), lambda words: np.ones((len(words), 2)), 16_000)
+    with pytest.raises(ConfigError, match="FunctionEncoder has no weights to take one from; give revision"):
+        mteb_tasks.mteb_model(silent)
+    assert mteb_tasks.mteb_model(silent, revision="1").mteb_model_meta.revision == "1"
 
 
 def test_a_folder_without_an_export_is_named(mteb_tasks: Any, tmp_path: Path) -> None:

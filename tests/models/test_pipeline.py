@@ -17,6 +17,7 @@ from teminal_hf.data.captions import caption
 from teminal_hf.errors import CheckpointError
 from teminal_hf.evaluation.ranking import rank
 from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.data_collator import GroupCollator
 
@@ -56,7 +57,7 @@ def check_pipeline(folder: Path | str, captions: Sequence[str], waveforms: Seque
     scale = model.logit_scale_a.exp().item()
     for waveform in waveforms:
         answers = classify(waveform, candidate_labels=list(captions), hypothesis_template="{}")
-        ranking = rank(model, processor, waveform, captions).captions
+        ranking = rank(ClapEncoder(model, processor), waveform, captions).captions
         cosines = dict(ranking)
         assert max(cosines.values()) - min(cosines.values()) > 1e-2
         assert [answer["label"] for answer in answers] == [text for text, _ in ranking]

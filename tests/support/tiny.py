@@ -21,6 +21,7 @@ from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import BOTH, SINGLE, caption
 from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import RenderSettings
+from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
 from teminal_hf.training.config import TeminalConfig
@@ -33,6 +34,11 @@ LABELS = ("dog", "rain", "clock_tick", "wind", "church_bells", "cow")
 STAGE_A, STAGE_B = ("single", "double"), ("forward", "reversed", "overlay")
 ALL_VIEWS = [*STAGE_B, "single"]
 WORDS = ("the", "sound", "of", "and", "before", "after", "while", *" ".join(LABELS).replace("_", " ").split())
+
+
+def tiny_encoder(**options: Any) -> ClapEncoder:
+    """`tiny_clap(**options)` for evaluation."""
+    return ClapEncoder(tiny_clap(**options), tiny_processor())
 
 
 def tiny_processor(mels: int = 16) -> ClapProcessor:

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from support.tiny import RATE, SAMPLES, tiny_clap, tiny_processor
-from teminal_hf import rank
+from teminal_hf import RenderSettings, load_encoder, rank
 from teminal_hf.clips.soundbank import FOLDS
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.commands.cli import main
@@ -189,7 +189,7 @@ def test_weights_that_are_finite_and_give_no_answer(tower: str, tmp_path: Path) 
     name = saved(tmp_path, model)
     one(diagnose(name), f"the {tower} tower gives embeddings that are NaN or zero", "problem")
     with pytest.raises(CheckpointError, match=f"the {tower} tower gives embeddings"):
-        rank(*load_clap(name), sound(tmp_path, 0.5), ["dog", "rain"])
+        rank(load_encoder(name), sound(tmp_path, 0.5), ["dog", "rain"])
 
 
 def test_a_processor_of_another_model(tmp_path: Path) -> None:
@@ -293,9 +293,9 @@ def test_sounds_that_cannot_be_heard_are_problems(tmp_path: Path) -> None:
 
 def test_the_order_check_is_zste_on_the_test_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "ORDER_ITEMS", 12)
-    model, processor = load_clap("clap-mini")
+    encoder = load_encoder("clap-mini")
     clips = sound_bank(2).in_folds([max(FOLDS)]).usable(16_000)
-    truth = ZsteEvaluator(clips, processor, n_groups=12, tasks=("3O", "3A"))(model).results
+    truth = ZsteEvaluator(clips, RenderSettings.of(encoder), n_groups=12, tasks=("3O", "3A"))(encoder).results
     findings = diagnose("clap-mini")
     assert findings[-1] == order_finding("clap-mini", truth)
     assert levels(findings) == ["ok"] * 5 + ["warning"]  # it knows single sounds alone

@@ -154,7 +154,7 @@ def _assert_shown(page: Any, listeners: Sequence[Listener], sound: np.ndarray, c
     """Both rankings on the page are those of `sound` as it is in a 16-bit file."""
     heard = (demo.to_int16(sound) / 32768).astype(np.float32)
     for name, listener in zip(("base", "post-trained"), listeners, strict=True):
-        truth = rank(listener.model, listener.processor, heard, captions).captions
+        truth = rank(listener.encoder, heard, captions).captions
         shown = _read(page, name)
         assert [text for text, _ in shown] == [text for text, _ in truth]
         assert [cosine for _, cosine in shown] == pytest.approx([cosine for _, cosine in truth], abs=6e-4)
@@ -173,7 +173,7 @@ def test_the_page_composes_and_ranks(page: Any, listeners: Sequence[Listener]) -
     page.locator("#compose").click()
     page.locator("#sound #waveform").wait_for()
     page.locator("#compare").click()
-    composed = compose("dog", "then", "rain", 1, listeners[1].extractor)
+    composed = compose("dog", "then", "rain", 1, listeners[1].encoder)
     _assert_shown(page, listeners, composed, ("dog before rain", "rain before dog", "dog while rain"))
     preferred = [_read(page, name)[0][0] for name in ("base", "post-trained")]
     assert preferred[0] != preferred[1]
@@ -189,7 +189,7 @@ def test_the_page_takes_examples_files_and_recordings(page: Any, listeners: Sequ
 
     file, cleared = page.locator("#sound input[type=file]"), "Nothing compared yet"
     page.get_by_text("helicopter while cat").click()
-    composed = compose("helicopter", "while", "cat", 1, listeners[1].extractor)
+    composed = compose("helicopter", "while", "cat", 1, listeners[1].encoder)
     _assert_shown(page, listeners, composed, suggest("cat", "helicopter"))
 
     page.locator("#sound").get_by_label("Clear").click()

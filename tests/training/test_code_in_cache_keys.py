@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import teminal_hf
-from support.tiny import RATE, tiny_clap, tiny_processor
+from support.tiny import RATE, tiny_clap, tiny_encoder, tiny_processor
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.reference import ReferenceRecordings
@@ -43,8 +43,8 @@ def cached_groups(clips: ClipTable) -> Callable[[], Any]:
 
 
 def cached_evaluation(clips: ClipTable) -> Callable[[], Any]:
-    evaluator = ZsteEvaluator(clips.usable(RATE), tiny_processor(), n_groups=3)
-    return lambda: evaluator(tiny_clap(), StagePolicy().split_point)
+    evaluator = ZsteEvaluator(clips.usable(RATE), RenderSettings(RATE, 1.0), n_groups=3)
+    return lambda: evaluator(tiny_encoder(), StagePolicy().split_point)
 
 
 def cached_reference(clips: ClipTable) -> Callable[[], Any]:
