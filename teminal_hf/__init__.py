@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from teminal_hf.errors import TeminalError
     from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
     from teminal_hf.evaluation.known import KnownSounds
-    from teminal_hf.evaluation.ranking import Ranking, rank
+    from teminal_hf.evaluation.ranking import Ranking, Windows, none_of_these, rank, when
     from teminal_hf.integrations.encoders import as_encoder, load_encoder
     from teminal_hf.integrations.foreign_encoders import FunctionEncoder, OpenClipEncoder
     from teminal_hf.models.checkpoint import load_clap, save_clap
@@ -52,6 +52,7 @@ __all__ = [
     "TeminalConfig",
     "TeminalError",
     "TeminalTrainer",
+    "Windows",
     "ZsteEvaluator",
     "ZsteReport",
     "apply_stage",
@@ -61,6 +62,7 @@ __all__ = [
     "load_clap",
     "load_clips",
     "load_encoder",
+    "none_of_these",
     "plan",
     "rank",
     "register",
@@ -68,6 +70,7 @@ __all__ = [
     "save_clap",
     "symmetric_infonce",
     "temporal_contrastive_loss",
+    "when",
 ]
 
 _MODULES = {
@@ -80,7 +83,7 @@ _MODULES = {
     "errors": ("TeminalError",),
     "evaluation.evaluator": ("ZsteEvaluator", "ZsteReport"),
     "evaluation.known": ("KnownSounds",),
-    "evaluation.ranking": ("Ranking", "rank"),
+    "evaluation.ranking": ("Ranking", "Windows", "none_of_these", "rank", "when"),
     "integrations.encoders": ("as_encoder", "load_encoder"),
     "integrations.foreign_encoders": ("FunctionEncoder", "OpenClipEncoder"),
     "models.checkpoint": ("load_clap", "save_clap"),

@@ -1,15 +1,19 @@
-"""Captions ranked by how well they fit a sound."""
+"""Captions ranked by how well they fit a sound, whole or window by window."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
+
+WINDOW = 10.0  # seconds, in which a model that hears any length looks for where
 
 
 @dataclass(frozen=True)
@@ -20,36 +24,125 @@ class Ranking:
     windows: int
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Where a recording fits captions.
+
+    Attributes:
+        captions: n of them.
+        spans: (start, end) of each window, in seconds.
+        similarity: (windows, n) cosines.
+    """
+
+    captions: tuple[str, ...]
+    spans: tuple[tuple[float, float], ...]
+    similarity: NDArray[np.float64]
+
+    def best(self) -> list[tuple[str, tuple[float, float], float]]:
+        """Each caption with the window that fits it best (the first of equals), and its similarity there."""
+        rows = self.similarity.argmax(axis=0)
+        return [
+            (caption, self.spans[row], float(self.similarity[row, n]))
+            for n, (caption, row) in enumerate(zip(self.captions, rows, strict=True))
+        ]
+
+
 def rank(encoder: Encoder, sound: str | Path | Waveform, captions: Sequence[str]) -> Ranking:
     """Which caption fits a sound? `sound` is a file, or a mono array at the encoder's sampling rate.
 
     A sound longer than the model's window is heard through evenly spaced windows (the same every time) whose
-    similarities are averaged; a shorter one is padded with silence, never tiled: tiling destroys order.
+    similarities are averaged, which loses the order of what lies in different ones: `when` tells where. A shorter one
+    is padded with silence, never tiled: tiling destroys order.
 
     Raises:
         ConfigError: one string in the place of a list of captions.
         DataError: no captions, or an empty one; a file that cannot be decoded or holds nothing to hear.
         NotFoundError: no such file.
     """
+    check_captions(captions)
+    windows = [window for _, window in evenly_spaced(waveform_of(sound, encoder), encoder)]
+    similarity = (audio_embeds(encoder, windows) @ text_embeds(encoder, captions).T).mean(axis=0).tolist()
+    return ranking(captions, similarity, len(windows))
+
+
+def ranking(captions: Sequence[str], similarity: Sequence[float], windows: int) -> Ranking:
+    """Captions in the order of their similarities, which of equals is that in which they were given."""
+    ranked = sorted(zip(captions, similarity, strict=True), key=lambda row: -row[1])
+    return Ranking(tuple(ranked), windows)
+
+
+def when(encoder: Encoder, sound: str | Path | Waveform, captions: Sequence[str], hop: float | None = None) -> Windows:
+    """Where in a sound do captions fit? It is heard through windows of the model's own length (`WINDOW` where it has
+    none), `hop` seconds apart (default: a quarter of a window), the last of which ends where the sound does.
+
+    Raises:
+        ConfigError: a hop that is not above 0, or longer than a window: something would not be heard.
+        others: as of `rank`.
+    """
+    check_captions(captions)
+    waveform, rate = waveform_of(sound, encoder), encoder.sampling_rate
+    seconds = encoder.max_seconds or WINDOW
+    hop = seconds / 4 if hop is None else hop
+    if not 0 < hop <= seconds:
+        raise ConfigError(f"hop must be above 0 and at most a window ({seconds:g} s), found {hop:g}")
+    window, last = round(seconds * rate), max(0, len(waveform) - round(seconds * rate))
+    # A last step shorter than a sample's rounding adds no window.
+    starts = [*(round(i * hop * rate) for i in range(math.ceil(last / (hop * rate)))), last]
+    starts = list(dict.fromkeys(min(start, last) for start in starts))
+    spans = tuple((start / rate, min(start + window, len(waveform)) / rate) for start in starts)
+    parts = [waveform[start : start + window] for start in starts]
+    return Windows(tuple(captions), spans, audio_embeds(encoder, parts) @ text_embeds(encoder, captions).T)
+
+
+def none_of_these(best: Sequence[float], accepted: float = 0.05) -> float:
+    """A threshold for "none of these captions": of recordings that fit none, at most a share `accepted` reaches it on
+    average, whatever the scores' distribution (split conformal prediction, arXiv 2107.07511, section 1).
+
+    Args:
+        best: similarity of the best caption to each of n recordings of a validation set that fit none of them.
+        accepted: share of such recordings that may be taken for one that fits, above 0 and below 1.
+
+    Raises:
+        ConfigError: a share beyond these bounds.
+        DataError: too few recordings for it: 1 / accepted - 1 are needed.
+    """
+    if not 0 < accepted < 1:
+        raise ConfigError(f"accepted must lie between 0 and 1, found {accepted:g}")
+    rank_of = math.ceil((len(best) + 1) * (1 - accepted) - 1e-9)
+    if rank_of > len(best):
+        needed = math.ceil(1 / accepted - 1 - 1e-9)
+        raise DataError(f"{len(best)} recordings are too few for accepted={accepted:g}; give {needed} or more")
+    return float(np.nextafter(np.sort(np.asarray(best, dtype=np.float64))[rank_of - 1], np.inf))
+
+
+def evenly_spaced(waveform: Waveform, encoder: Encoder) -> list[tuple[int, Waveform]]:
+    """A recording (samples,) as the model can hear it: whole, or in as few windows of its own as cover it, each with
+    the sample that it begins at."""
+    if encoder.max_seconds is None:
+        return [(0, waveform)]
+    window = round(encoder.max_seconds * encoder.sampling_rate)
+    starts = np.linspace(0, max(0, len(waveform) - window), -(-len(waveform) // window)).astype(int)
+    return [(start, waveform[start : start + window]) for start in starts.tolist()]
+
+
+def waveform_of(sound: str | Path | Waveform, encoder: Encoder) -> Waveform:
+    """A file, or a mono array at the encoder's rate, as (samples,).
+
+    Raises:
+        DataError, NotFoundError: as of `rank`.
+    """
+    if isinstance(sound, str | Path):
+        return read_sound(sound, encoder.sampling_rate)
+    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
+        raise DataError(f"the sound must be a mono array of finite samples, found shape {sound.shape}")
+    return sound
+
+
+def check_captions(captions: Sequence[str]) -> None:
+    """Raise an error as `rank` does for captions that cannot be asked."""
     if isinstance(captions, str):
         raise ConfigError(f"captions must be a list of strings, found the one string {captions!r}; give [{captions!r}]")
     if not captions:
         raise DataError("no caption to rank; give at least one, two to compare")
     if blank := [number for number, caption in enumerate(captions, 1) if not caption.strip()]:
         raise DataError(f"caption {blank[0]} of {len(captions)} is empty; leave it out, or write what may be heard")
-    if not isinstance(sound, str | Path) and (sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all()):
-        raise DataError(f"the sound must be a mono array of finite samples, found shape {sound.shape}")
-    waveform = read_sound(sound, encoder.sampling_rate) if isinstance(sound, str | Path) else sound
-    windows = evenly_spaced(waveform, encoder)
-    similarity = (audio_embeds(encoder, windows) @ text_embeds(encoder, captions).T).mean(axis=0).tolist()
-    ranked = sorted(zip(captions, similarity, strict=True), key=lambda row: -row[1])
-    return Ranking(tuple(ranked), len(windows))
-
-
-def evenly_spaced(waveform: Waveform, encoder: Encoder) -> list[Waveform]:
-    """A recording (samples,) as the model can hear it: whole, or in as few windows of its own as cover it."""
-    if encoder.max_seconds is None:
-        return [waveform]
-    window = round(encoder.max_seconds * encoder.sampling_rate)
-    starts = np.linspace(0, max(0, len(waveform) - window), -(-len(waveform) // window)).astype(int)
-    return [waveform[start : start + window] for start in starts]

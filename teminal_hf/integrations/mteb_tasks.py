@@ -7,7 +7,6 @@ Needs the extra: `pip install "teminal-hf[mteb]"`; neither torchcodec nor torcha
 and its own CLAP wrapper need.
 """
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +16,13 @@ import numpy as np
 import soundfile
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
-from torch import nn
 
 from teminal_hf.audio.waveform import Waveform, resample
 from teminal_hf.clips.audio_column import undecoded
-from teminal_hf.errors import ConfigError, MissingExtraError, NotFoundError
+from teminal_hf.errors import MissingExtraError, NotFoundError
 from teminal_hf.hub.cards import CITATION
 from teminal_hf.integrations.mteb_export import SECONDS, SPLIT, VIEWS
-from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
+from teminal_hf.models.encoder import Encoder, audio_embeds, identity, text_embeds
 
 try:
     from mteb import AbsTask, TaskMetadata
@@ -184,22 +182,9 @@ def mteb_model(encoder: Encoder, name: str = "local/model", revision: str | None
 
     Args:
         name: "organisation/model", under which mteb keeps the results.
-        revision: of the model there (default: a hash of the weights of an encoder that has a torch `model`).
+        revision: of the model there (default: of its weights, see `identity`).
 
     Raises:
         ConfigError: no revision, and no weights to take it from.
     """
-    return _MtebModel(encoder, name, revision or _hash_of_weights(encoder))
-
-
-def _hash_of_weights(encoder: Encoder) -> str:
-    model = getattr(encoder, "model", None)
-    if not isinstance(model, nn.Module):
-        raise ConfigError(
-            f"mteb keeps results by a model's revision, and {type(encoder).__name__} has no weights to take one from; "
-            "give revision"
-        )
-    hashed = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return hashed.hexdigest()[:16]
+    return _MtebModel(encoder, name, revision or identity(encoder)[:16])

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
+from xxhash import xxh3_128
 
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.errors import CheckpointError
+from teminal_hf.errors import CheckpointError, ConfigError
 
 
 class Encoder(Protocol):
@@ -43,6 +46,24 @@ def audio_embeds(encoder: Encoder, waveforms: Sequence[Waveform]) -> NDArray[np.
 def text_embeds(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.float64]:
     """What an encoder makes of captions, as `unit_rows`."""
     return unit_rows(encoder.embed_text(captions), len(captions), "text")
+
+
+def identity(encoder: Encoder) -> str:
+    """A name of the model by which what it embedded is known again: a hash of weights and of how it hears.
+
+    Raises:
+        ConfigError: it has no torch `model` to take it from.
+    """
+    model = getattr(encoder, "model", None)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"what a model embeds is kept by its weights, and {type(encoder).__name__} has no torch module as `model`"
+        )
+    hashed = xxh3_128(repr((encoder.sampling_rate, encoder.max_seconds)).encode())
+    for name, tensor in model.state_dict().items():
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def unit_rows(embeds: ArrayLike, n: int, tower: str) -> NDArray[np.float64]:

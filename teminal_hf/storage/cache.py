@@ -2,7 +2,8 @@
 `teminal_hf` in `$HF_HOME`.
 
 An *entry* is a folder `<kind>/<key>`. Its key is a hash of everything that its content depends on: nothing is ever
-updated, and an entry whose inputs have changed is not found.
+updated, and an entry whose inputs have changed is not found. (Those of the kind "sounds", embeddings of a user's
+folder, follow the folder: they note of each file what it was.)
 """
 
 import hashlib
@@ -19,8 +20,8 @@ from huggingface_hub import constants
 from teminal_hf.errors import StorageError
 from teminal_hf.storage.atomic import WAYS_OUT, remove_drafts, written_whole
 
-Kind = Literal["clips", "prefix"]
-KINDS: tuple[Kind, ...] = ("clips", "prefix")
+Kind = Literal["clips", "prefix", "sounds"]
+KINDS: tuple[Kind, ...] = ("clips", "prefix", "sounds")
 _ABOUT = "about.json"
 
 
