@@ -24,10 +24,21 @@ class Spectrogram(NamedTuple):
     seconds: float
 
 
+class Curve(NamedTuple):
+    """A line below the spectrograms: its name, and a value at each time, in seconds."""
+
+    name: str
+    seconds: Sequence[float]
+    values: Sequence[float]
+
+
 def spectrogram_picture(
-    panels: Sequence[Spectrogram], edges: tuple[float, float], size: tuple[float, float]
+    panels: Sequence[Spectrogram],
+    edges: tuple[float, float],
+    size: tuple[float, float],
+    curves: Sequence[Curve] = (),
 ) -> "Figure":
-    """One panel below the other, all on one scale of time, frequency and level.
+    """One panel below the other, all on one scale of time, frequency and level; then all `curves` in a panel of theirs.
 
     Args:
         edges: where the lowest mel filter begins and the highest ends, in Hz.
@@ -39,8 +50,8 @@ def spectrogram_picture(
     loudest = max(float(panel.decibels.max()) for panel in panels)
     ticks = [hertz for hertz in _TICKS if edges[0] < hertz < edges[1]]
     figure = Figure(figsize=size, layout="constrained")
-    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, panel in zip(rows, panels, strict=True):
+    rows = figure.subplots(len(panels) + bool(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(rows, panels, strict=False):  # the curves' comes last
         image = axes.imshow(
             panel.decibels - loudest,
             origin="lower",
@@ -53,8 +64,13 @@ def spectrogram_picture(
         axes.set_title(panel.heading, fontsize="medium", loc="left")
         axes.set_yticks(mel_bin(ticks, edges, n_mels), [f"{hertz / 1000:g}" for hertz in ticks])
         axes.set_ylabel("kHz (mel scale)")
+    for curve in curves:
+        rows[-1].plot(curve.seconds, curve.values, marker=".", label=curve.name)
+    if curves:
+        rows[-1].set_ylabel("similarity")
+        rows[-1].legend(fontsize="x-small", frameon=False)
     rows[-1].set_xlabel("time, s")
-    figure.colorbar(image, ax=list(rows), label="dB relative to the loudest", pad=0.01)
+    figure.colorbar(image, ax=list(rows[: len(panels)]), label="dB relative to the loudest", pad=0.01)
     return figure
 
 

@@ -15,8 +15,8 @@ from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import caption, spoken
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.errors import DataError, NotFoundError
-from teminal_hf.evaluation.plotting import Spectrogram, spectrogram_picture
-from teminal_hf.evaluation.ranking import Ranking, rank
+from teminal_hf.evaluation.plotting import Curve, Spectrogram, spectrogram_picture
+from teminal_hf.evaluation.ranking import Ranking, rank, when
 from teminal_hf.integrations.encoders import load_encoder
 from teminal_hf.models.encoder import Encoder
 
@@ -110,7 +110,24 @@ def rank_by_each(listeners: Sequence[Listener], sound: str | None, captions: Seq
     return [rank(encoder, given_sound(sound, encoder.sampling_rate), typed) for _, encoder in listeners]
 
 
-def spectrogram(waveform: Waveform, sampling_rate: int) -> "Figure":
+def picture(listener: Listener, sound: str | None, captions: Sequence[str | None]) -> "Figure":
+    """The sound's spectrogram, and below it, where it is longer than the model's window, how well each window fits each
+    caption, drawn at the window's middle.
+
+    Raises:
+        DataError: as `given_captions` and `given_sound`.
+    """
+    encoder, typed = listener.encoder, given_captions(captions)
+    waveform = given_sound(sound, encoder.sampling_rate)
+    if encoder.max_seconds is None or len(waveform) <= encoder.max_seconds * encoder.sampling_rate:
+        return spectrogram(waveform, encoder.sampling_rate)
+    found = when(encoder, waveform, typed)
+    middles = [(start + end) / 2 for start, end in found.spans]
+    curves = [Curve(text, middles, found.similarity[:, n].tolist()) for n, text in enumerate(typed)]
+    return spectrogram(waveform, encoder.sampling_rate, curves)
+
+
+def spectrogram(waveform: Waveform, sampling_rate: int, curves: Sequence[Curve] = ()) -> "Figure":
     """The log-mel spectrogram of (samples,) as a picture, in the bands and frames of CLAP's extractor."""
     extractor = ClapFeatureExtractor(
         sampling_rate=sampling_rate, frequency_max=min(14_000, sampling_rate / 2), truncation="rand_trunc"
@@ -124,6 +141,7 @@ def spectrogram(waveform: Waveform, sampling_rate: int) -> "Figure":
     seconds = len(frames) * log_mel.hop_length / log_mel.sampling_rate
     panel = Spectrogram("spectrogram", frames.T.numpy(), seconds)
     edges = (extractor.frequency_min, extractor.frequency_max)
-    figure = spectrogram_picture([panel], edges, size=(4.8, 3.0))  # small, so that text is legible on a phone
+    size = (4.8, 4.6 if curves else 3.0)  # small, so that text is legible on a phone
+    figure = spectrogram_picture([panel], edges, size, curves)
     figure.set_dpi(200)
     return figure

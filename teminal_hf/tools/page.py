@@ -25,8 +25,8 @@ from teminal_hf.tools.listening import (
     compose,
     given_sound,
     load_listener,
+    picture,
     rank_by_each,
-    spectrogram,
     suggest,
 )
 
@@ -114,10 +114,10 @@ def build(model: str, base: str) -> "Blocks":
     def answered(sound: str | None, *captions: str | None) -> "tuple[str, Figure | None]":
         try:
             rankings = rank_by_each(listeners, sound, captions)
-            picture = spectrogram(given_sound(sound, encoder.sampling_rate), encoder.sampling_rate)
+            drawn = picture(listeners[1], sound, captions)
         except Exception as error:
             return _problem(gr, error), None
-        return results_html((base, model), rankings), picture
+        return results_html((base, model), rankings), drawn
 
     def uploaded(sound: str | None) -> tuple[str, None]:
         try:
@@ -138,7 +138,7 @@ def build(model: str, base: str) -> "Blocks":
                 result = gr.HTML(_WAITING, elem_id="result")
         with gr.Row():
             with gr.Column():
-                picture = gr.Plot(show_label=False, elem_id="spectrogram")
+                plot = gr.Plot(show_label=False, elem_id="spectrogram")
             with gr.Column(), gr.Accordion("How to read the result", open=False):
                 gr.Markdown(_NOTES.format(n=len(CLASSES), long=_long(encoder)))
         with chips:
@@ -154,8 +154,8 @@ def build(model: str, base: str) -> "Blocks":
         first, _, second = clips
         brought = gr.State(False)  # whether the captions are to be about a sound of the user's
         gr.on([first.input, second.input], _captions_of_choice, [brought, first, second, *texts], texts)
-        composing = {"fn": composed, "inputs": [*clips, variant], "outputs": [sound, result, picture]}
-        comparing = {"fn": answered, "inputs": [sound, *texts], "outputs": [result, picture]}
+        composing = {"fn": composed, "inputs": [*clips, variant], "outputs": [sound, result, plot]}
+        comparing = {"fn": answered, "inputs": [sound, *texts], "outputs": [result, plot]}
         refilling = {"fn": _captions_of_clips, "inputs": [brought, first, second, *texts], "outputs": [brought, *texts]}
         compose_button.click(**refilling).success(**composing)
         chosen = examples.load_input_event.success(lambda: False, None, brought).success(**composing)
@@ -165,8 +165,8 @@ def build(model: str, base: str) -> "Blocks":
         ):
             event.then(None, js=_SHOW_RESULT)
         # Neither a ranking nor the captions of other clips may stand beside a sound of the user's.
-        sound.upload(uploaded, sound, [result, picture])
-        gr.on([sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, picture])
+        sound.upload(uploaded, sound, [result, plot])
+        gr.on([sound.stop_recording, sound.clear], lambda: (_WAITING, None), None, [result, plot])
         gr.on([sound.upload, sound.start_recording], _captions_of_user, [first, second, *texts], [brought, *texts])
     return page
 
@@ -174,7 +174,10 @@ def build(model: str, base: str) -> "Blocks":
 def _long(encoder: Encoder) -> str:
     if encoder.max_seconds is None:
         return "are heard whole"
-    return f"(over {encoder.max_seconds:g} s) are heard through evenly spaced windows whose scores are averaged"
+    return (
+        f"(over {encoder.max_seconds:g} s) are heard through evenly spaced windows whose scores are averaged; the curves "
+        "below the spectrogram are the post-trained model's, window by window"
+    )
 
 
 def _captions_of_choice(brought: bool, first: str, second: str, *captions: str) -> tuple[str, ...]:

@@ -25,12 +25,12 @@ from teminal_hf.audio.waveform import rms
 from teminal_hf.clips.soundbank import synthesise
 from teminal_hf.commands import cli
 from teminal_hf.errors import DataError, MissingExtraError, NotFoundError
-from teminal_hf.evaluation.ranking import Ranking, rank
+from teminal_hf.evaluation.ranking import Ranking, rank, when
 from teminal_hf.integrations.encoders import load_encoder
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.tools import page as demo
 from teminal_hf.tools import space as command
-from teminal_hf.tools.listening import Listener, compose, load_listener, rank_by_each, spectrogram, suggest
+from teminal_hf.tools.listening import Listener, compose, load_listener, picture, rank_by_each, spectrogram, suggest
 
 CAPTIONS = ("dog before rain", "rain before dog", "dog while rain")
 
@@ -160,6 +160,17 @@ def test_the_spectrogram_shows_when_and_how_high(listeners: Sequence[Listener]) 
     }
     assert picture[:, int(3 / right * picture.shape[1])].argmax() == pytest.approx(heights["2"], abs=0.6)
     assert list(heights) == ["0.5", "1", "2", "4"]
+
+
+def test_of_a_long_sound_the_curves_say_where_it_fits(listeners: Sequence[Listener], wav: Any) -> None:
+    long = wav(np.concatenate([tone(250, 8, 16_000), tone(2000, 9, 16_000)]))
+    _, lower, _ = picture(listeners[1], long, CAPTIONS).axes
+    found = when(listeners[1].encoder, long, [text for text in CAPTIONS if text])
+    assert len(lower.lines) == len(found.captions) and lower.get_ylabel() == "similarity"
+    for line, caption, similarity in zip(lower.lines, found.captions, found.similarity.T, strict=True):
+        assert line.get_label() == caption
+        assert list(line.get_xdata()) == [5, 7.5, 10, 12] and line.get_ydata() == pytest.approx(similarity)
+    assert len(picture(listeners[1], wav(tone(250, 8, 16_000)), CAPTIONS).axes) == 2  # the colour bar's is the other
 
 
 def test_the_result_says_who_prefers_what() -> None:
