@@ -175,7 +175,7 @@ def _long(encoder: Encoder) -> str:
     if encoder.max_seconds is None:
         return "are heard whole"
     return (
-        f"(over {encoder.max_seconds:g} s) are heard through evenly spaced windows whose scores are averaged; the curves "
+        f"(over {encoder.max_seconds:g} s) are heard through evenly spaced windows, averaged; the curves "
         "below the spectrogram are the post-trained model's, window by window"
     )
 
