@@ -6,7 +6,7 @@ from pathlib import Path
 
 from teminal_hf.commands.clips import add_clip_arguments, clip_source
 from teminal_hf.data.captions import ORDER_FAMILIES
-from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS
+from teminal_hf.data.zste_items import EDITIONS, PROMPT, ZSTE_TASKS
 from teminal_hf.evaluation.tables import FORMATS
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", "--test_folds", type=int, nargs="+", help="default: the last; never evaluate on folds trained on"
     )
     parser.add_argument("--groups", type=int, help="default: one per clip")
-    parser.add_argument("--tasks", nargs="+", choices=ZSTE_TASKS, default=list(ZSTE_TASKS))
+    tasks = parser.add_mutually_exclusive_group()
+    tasks.add_argument("--tasks", nargs="+", choices=ZSTE_TASKS, help="only these")
+    tasks.add_argument("--edition", type=int, choices=EDITIONS, default=max(EDITIONS), help="of ZSTE (the last)")
     parser.add_argument("--prompt", default=PROMPT, help="of class names in tasks 1 and 2")
     parser.add_argument(
         "--known", nargs="+", action="extend", default=[], help="further folders or data sets of sounds, for R0"
@@ -88,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             RenderSettings.of(encoder),
             n_groups=arguments.groups,
             seed=arguments.seed,
-            tasks=arguments.tasks,
+            tasks=arguments.tasks or EDITIONS[arguments.edition],
             prompt=arguments.prompt,
             families=arguments.families or left_out_families(record),
             retrieval=arguments.retrieval,

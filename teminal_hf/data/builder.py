@@ -18,7 +18,7 @@ from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.groups import plan
 from teminal_hf.data.manifest_audio import with_audio
 from teminal_hf.data.rendering import Renderer, RenderSettings
-from teminal_hf.data.zste_items import plan_zste
+from teminal_hf.data.zste_items import RETRIEVAL, ZSTE_TASKS, plan_zste
 from teminal_hf.errors import ConfigError
 
 STAGES = ("stage_a", "stage_b", "zste")
@@ -38,6 +38,7 @@ _CAPTIONS = {
         "overlay_caption",
     ),
 }
+ROW_TASKS = [task for task in ZSTE_TASKS if task not in RETRIEVAL]
 MAX_SHARDS = 16  # of a stream, for the workers and processes that read it
 MANIFEST = {stage: Features(_GROUP | {c: Value("string") for c in names}) for stage, names in _CAPTIONS.items()} | {
     "zste": Features(
@@ -131,10 +132,11 @@ class TemporalPairs(datasets.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         c = self.config
         if c.name == "zste":
-            for number, item in enumerate(plan_zste(clips, n_groups=min(c.n_groups, len(clips)), seed=c.seed)):
+            n_groups = min(c.n_groups, len(clips))
+            for number, item in enumerate(plan_zste(clips, n_groups=n_groups, seed=c.seed, tasks=ROW_TASKS)):
                 row = asdict(item)
                 row["references"] = list(row.pop("right"))
-                del row["family"]  # none is asked apart
+                del row["family"], row["gallery"]  # no family is asked apart, and no row holds a gallery
                 row |= {"seed": c.seed, "label_a": clips.label(item.clip_a), "label_b": clips.label(item.clip_b)}
                 yield number, row
             return

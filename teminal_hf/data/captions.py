@@ -110,6 +110,10 @@ SECOND_SOUND = "the second sound is {}"
 IN_A_ROW = {"before": "{} before {} before {}", "after": "{2} after {1} after {0}"}
 ALONE_FIRST = {"before": "{} before {} and {}", "after": "{1} and {2} after {0}"}
 ALONE_LAST = {"before": "{1} and {2} before {0}", "after": "{} after {} and {}"}
+# Of one sound or two, and of a long and a short one: ZSTE's tasks N and D, never in training.
+WITHOUT, WITH = "{} without {}", "{} and {}"
+LONG_FIRST = {"before": "a long {} before a short {}", "after": "a short {1} after a long {0}"}
+SHORT_FIRST = {"before": "a short {} before a long {}", "after": "a long {1} after a short {0}"}
 # What training may say of one sound of a sequence alone. Those that end with the sound carry over to task 5, those that
 # begin with it do not (67 % for "X is the first sound" beside 53 % for "the first sound is X"). None shares a word with
 # a phrasing of order: beside "it ends with X" the family "start and end" fell from 83 to 70 %.

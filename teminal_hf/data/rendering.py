@@ -32,6 +32,7 @@ from teminal_hf.storage.cache import code_id, digest
 # Random streams of their own (`data.reference` has the third): drawing one more number for a caption must not move the
 # audio, and what is varied lies where it would lie otherwise.
 _RENDER, _VARY, _SCENE = 1, 3, 4
+LONG, SHORT = 0.6, 0.2  # shares of the window, of two sounds that differ in how long they last
 WINDOW = 10.0  # seconds, of models that hear any length: CLAP's, so that they are asked the same
 
 
@@ -154,20 +155,28 @@ class Renderer:
 
     def scene(self, name: str, clips: Sequence[str], seed: int, index: int) -> Waveform:
         """Three clips: "three", one after another in a third of the window each; or "nested", the first in one half and
-        the other two at once in the other, which is the second half where `alone_first` says so."""
+        the other two at once in the other, which is the second half where `alone_first` says so. Or two, "duration":
+        one looped to six tenths of the window, the other to two, the first the longer where `long_first` says so."""
         s = self.settings
         rng = np.random.default_rng([seed, index, _SCENE, SCENES.index(name)])
         levels = s.level + rng.uniform(-s.level_range, s.level_range, 3)
         positions, start = rng.uniform(size=3), rng.uniform()
-        slot = (s.window - 2 * s.gap) / 3 if name == "three" else s.slot
-        a, b, c = (
+        lasts = [share * s.window for share in (LONG, SHORT)]
+        slots = [(s.window - 2 * s.gap) / 3 if name == "three" else s.slot] * 3
+        if name == "duration":
+            slots = lasts if long_first(index) else lasts[::-1]
+        a, b, *rest = (
             self._event(clip, level, position, slot, None)
-            for clip, level, position in zip(clips, levels, positions, strict=True)
+            for clip, level, position, slot in zip(clips, levels, positions, slots, strict=False)
         )
         gap, crossfade = (round(t * s.sampling_rate) for t in (s.gap, s.crossfade))
         if name == "three":
-            sound = join(join(a, b, gap, crossfade), c, gap, crossfade)
+            sound = join(join(a, b, gap, crossfade), rest[0], gap, crossfade)
+        elif name == "duration":
+            a, b = (loop_to(x, int(t * s.sampling_rate), s.sampling_rate) for x, t in zip((a, b), slots, strict=True))
+            sound = join(a, b, gap, crossfade)
         else:
+            c = rest[0]
             length = max(len(b), len(c))
             both = loop_to(b, length, s.sampling_rate) + loop_to(c[::-1], length, s.sampling_rate)[::-1]
             both = level_to(both, float(levels[1]))
@@ -221,6 +230,11 @@ class Renderer:
 def alone_first(index: int) -> bool:
     """Whether of a nested scene the sound that is alone comes first: in two of four groups, whichever their wording."""
     return index // 2 % 2 == 0
+
+
+def long_first(index: int) -> bool:
+    """Whether of a scene of durations the first sound is the long one: in two of four groups, of either wording one."""
+    return index // 2 % 2 == 1
 
 
 def render_row(renderer: Renderer, row: Mapping[str, Any], views: Sequence[str]) -> dict[str, dict[str, Any]]:

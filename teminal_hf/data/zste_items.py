@@ -19,26 +19,38 @@ from teminal_hf.data.captions import (
     FIRST_SOUND,
     HELD_OUT_CONNECTIVES,
     IN_A_ROW,
+    LONG_FIRST,
     SECOND_SOUND,
+    SHORT_FIRST,
+    WITH,
+    WITHOUT,
     caption,
     meaning,
     meaning_id,
     of_family,
     spoken,
 )
-from teminal_hf.data.rendering import alone_first
+from teminal_hf.data.rendering import alone_first, long_first
+from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-ZSTE_TASKS = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "6", "7", "8", "G")
+RETRIEVAL = ("R@1", "R@5")
+FIRST_EDITION = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
+ZSTE_TASKS = (*FIRST_EDITION[:-2], "6", "7", "8", "G", "N", "D", *RETRIEVAL)
+EDITIONS = {1: FIRST_EDITION, 2: ZSTE_TASKS}
+GALLERY = 67  # groups of three recordings, so 201 of them
 PROMPT = "this is a sound of {}"  # of class names, in tasks 1 and 2; LAION-CLAP's own
 
 _AUDIO = {"1": ("clip",), "2C": ("overlay",), "2D": ("overlay",), "3B": ("overlay",), "4B": ("overlay",)} | {
     "G": ("forward", "reversed"),
     "6": ("three",),
     "7": ("nested",),
+    "D": ("duration",),
+    **dict.fromkeys(RETRIEVAL, STAGE_B_VIEWS),
 }
+_NEGATED = (("single",), ("forward",), ("single",), ("overlay",))  # in turns: half of the groups hear one sound alone
 _OF_THREE = ("6", "7")
 # Of each task's own random numbers: in the first edition its place among them all, which none may change.
 _STREAMS = {"1": 0, "2A": 1, "2B": 2, "2C": 3, "2D": 4, "3A": 5, "3B": 6, "3O": 7} | {
@@ -59,7 +71,8 @@ _HELD_OUT = {"before": _held_out(True), "after": _held_out(False)}
 class Item:
     """One question: `views` of the group (clip_a, clip_b) against `candidates`; `right` are indices as `zste.score`
     wants them. `wording` is how order is put: "before" or "after", "" where the captions name none; `family` that of
-    the connective, where an item of task 8 is of a family apart. `clip_c` is the third of tasks 6 and 7."""
+    the connective, where an item of task 8 is of a family apart. `clip_c` is the third of tasks 6 and 7. Of the tasks R
+    the one caption is asked of the `views` of every group of the `gallery`."""
 
     task: str
     group_id: int
@@ -71,6 +84,7 @@ class Item:
     wording: str = ""
     family: str = ""
     clip_c: str = ""
+    gallery: tuple[int, ...] = ()
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -111,8 +125,13 @@ def plan_zste(
     if len(clips.classes) < 3 and (left_out := [task for task in tasks if task in _OF_THREE]):
         logger.warning("no task %s: three sounds need three classes, of which these folds hold two", left_out)
         tasks = [task for task in tasks if task not in _OF_THREE]
+    pairs = _pairs(clips, seed)[:n_groups]
+    galleries = _galleries([frozenset((clips.labels[a], clips.labels[b])) for a, b in pairs])
+    if (smallest := min(map(len, galleries))) < 2 and any(task in RETRIEVAL for task in tasks):
+        logger.warning("no task R: its gallery needs groups of other pairs of classes, found %d", smallest - 1)
+        tasks = [task for task in tasks if task not in RETRIEVAL]
     items = []
-    for group_id, (a, b) in enumerate(_pairs(clips, seed)[:n_groups]):
+    for group_id, (a, b) in enumerate(pairs):
         pair = (clips.labels[a], clips.labels[b])
         wording = ("before", "after")[group_id % 2]
         for task in tasks:
@@ -120,9 +139,16 @@ def plan_zste(
             if task in _OF_THREE:
                 items.append(_of_three(task, group_id, clips, (a, b), wording, rng))
                 continue
-            candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng)
-            views = _AUDIO.get(task, ("forward",))
-            items.append(Item(task, group_id, clips.ids[a], clips.ids[b], views, candidates, right, asked))
+            group = (task, group_id, clips.ids[a], clips.ids[b])
+            if task in RETRIEVAL:
+                gallery = rng.permutation(galleries[group_id]).tolist()
+                place = len(STAGE_B_VIEWS) * gallery.index(group_id)  # of its forward view
+                captions = (caption(wording, *pair),)
+                items.append(Item(*group, STAGE_B_VIEWS, captions, (place,), wording, gallery=tuple(gallery)))
+                continue
+            candidates, right, asked = _question(task, pair, clips.classes, wording, prompt, rng, group_id)
+            views = _NEGATED[group_id % 4] if task == "N" else _AUDIO.get(task, ("forward",))
+            items.append(Item(*group, views, candidates, right, asked))
         for family in families:
             rng = np.random.default_rng([seed, group_id, _stream(f"8 {family}")])
             connective = str(rng.choice(of_family(family)))
@@ -147,6 +173,15 @@ def plan_wordings(clips: ClipTable, *, n_groups: int | None = None, seed: int = 
                 asked = replace(group, task="3B", views=_AUDIO["3B"], candidates=captions)
             items.append(replace(asked, right=(0,), wording=name))
     return items
+
+
+def _galleries(classes: Sequence[frozenset[str]]) -> list[list[int]]:
+    """Of each group itself and those that follow it, from the first again after the last, of other pairs of classes:
+    what says the same would be right as well."""
+    n = len(classes)
+    following = ([(group + step) % n for step in range(1, n)] for group in range(n))
+    others = ([i for i in rest if classes[i] != classes[group]] for group, rest in enumerate(following))
+    return [[group, *rest[: GALLERY - 1]] for group, rest in enumerate(others)]
 
 
 def _of_three(
@@ -190,10 +225,23 @@ def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
 
 
 def _question(
-    task: str, pair: tuple[str, str], classes: list[str], wording: str, prompt: str, rng: np.random.Generator
+    task: str,
+    pair: tuple[str, str],
+    classes: list[str],
+    wording: str,
+    prompt: str,
+    rng: np.random.Generator,
+    group_id: int,
 ) -> tuple[tuple[str, ...], tuple[int, ...], str]:
     """Candidates in shuffled order, right indices, and the wording they ask with."""
     a, b = pair
+    if task == "N":
+        alone = _NEGATED[group_id % 4] == ("single",)
+        names = [spoken(c) for c in ((a, b) if alone else _either_way(a, b, rng))]
+        return (*_shuffled([WITHOUT.format(*names), WITH.format(*names)], [0 if alone else 1], rng), "")
+    if task == "D":
+        captions = [template.format(spoken(a), spoken(b)) for template in (LONG_FIRST[wording], SHORT_FIRST[wording])]
+        return (*_shuffled(captions, [0 if long_first(group_id) else 1], rng), wording)
     if task in ("1", "2A", "2B", "2C", "2D"):
         right = (a,) if task == "1" else (a, b)
         return (*_shuffled([prompt.format(spoken(c)) for c in classes], [classes.index(c) for c in right], rng), "")

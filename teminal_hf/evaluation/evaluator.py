@@ -144,7 +144,8 @@ class ZsteEvaluator:
     def _scores(
         self, item: Item, views: Sequence[str], audio: NDArray[np.float64], text: NDArray[np.float64]
     ) -> list[float]:
-        rows = audio[[self._sounds[item.group_id, view] for view in views]]
+        groups = item.gallery or (item.group_id,)
+        rows = audio[[self._sounds[group, view] for group in groups for view in views]]
         return (rows @ text[[self._captions[c] for c in item.candidates]].T).ravel().tolist()
 
 

@@ -7,6 +7,8 @@ with a regular expression).
 
 Tasks 1 to 5 are those of arXiv 2408.09269, with repaired definitions; 3O, 6, 7 and 8 (order alone, three
 sounds, nested sounds, unseen connectives) go past it; G is the strict pair score of CompA (arXiv 2310.08753).
+The second edition added N (negation), D (duration) and R@1, R@5 (retrieval among reversals and overlays), in the
+manner of ReasonAudio (arXiv 2605.03361). It changed no other task.
 """
 
 import math
@@ -20,17 +22,28 @@ import numpy.typing as npt
 
 TASKS: tuple[str, ...] = (
     "1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "6", "7", "8", "G",
+    "N", "D", "R@1", "R@5",
 )  # fmt: skip
 TEMPORAL_TASKS = ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B")
 ORDER_TASKS = ("3O", "5A", "8", "G")
 TWO_RIGHT = ("2A", "2B", "2C", "2D", "5A", "5B", "G")
-_CANDIDATES = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 4}  # the other tasks take any number
+_CANDIDATES = {
+    "3A": 3,
+    "3B": 3,
+    "3O": 2,
+    "6": 6,
+    "7": 6,
+    "8": 2,
+    "G": 4,
+    "N": 2,
+    "D": 2,
+}  # the other tasks take any number
 _Z95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
 
 _DESCRIPTION = """\
 ZSTE (zero-shot temporal evaluation) asks an audio-language model which caption fits a recording of several
 sounds: which sounds there are, whether they overlap, and which comes first. Its inputs are similarity scores,
-so it fits any model that scores audio against text.
+so it fits any model that scores audio against text. This is its second edition.
 """
 
 CITATION = """\
@@ -47,10 +60,11 @@ Args:
     predictions: one list of floats per item, the similarity of each candidate caption (higher fits better,
         any scale). Tasks 5A, 5B: 2C floats, the C captions "the first sound is X", then the C captions "the
         second sound is Y". Task G, two recordings and their two captions: [s00, s01, s10, s11], where sij =
-        audio i against text j.
-    references: one list of right indices per item. One index for tasks 1, 3, 4, 6, 7, 8; the two classes
-        heard for 2A to 2D; [i, C + j] for 5A and 5B; [0, 3] for G.
-    tasks: one task name per item: 1, 2A, 2B, 2C, 2D, 3A, 3B, 3O, 4A, 4B, 5A, 5B, 6, 7, 8 or G.
+        audio i against text j. Tasks R@1, R@5: of one caption with each recording of a gallery.
+    references: one list of right indices per item. One index for tasks 1, 3, 4, 6, 7, 8, N, D, R@1 and R@5;
+        the two classes heard for 2A to 2D; [i, C + j] for 5A and 5B; [0, 3] for G.
+    tasks: one task name per item:
+        1, 2A, 2B, 2C, 2D, 3A, 3B, 3O, 4A, 4B, 5A, 5B, 6, 7, 8, G, N, D, R@1 or R@5.
 Returns:
     A dict with one table per task present: "accuracy", "chance" (mean over the items), "n" (items) and "ci95"
     (the Wilson 95 % interval, [low, high]). All are fractions in [0, 1]; higher is better; a tie with the
@@ -113,11 +127,12 @@ def score(
     A right caption must score strictly above every wrong one: a tie is wrong.
 
     Args:
-        predictions: per item a list of candidate scores. Tasks 1, 2, 3, 4, 6, 7, 8: one float per candidate.
+        predictions: per item a list of candidate scores. Tasks 1, 2, 3, 4, 6, 7, 8, N, D: one float per
+            candidate; R@1, R@5: one per recording.
             5A, 5B: 2C floats, the "first" block, then the "second" block. G: the 2 x 2 scores row by row,
             `s[i][j]` = audio i, text j.
-        references: per item the right indices. One for tasks 1, 3, 4, 6, 7, 8; two for 2A to 2D; [i, C + j]
-            for 5A and 5B; [0, 3] for G.
+        references: per item the right indices. Two for 2A to 2D; [i, C + j] for 5A and 5B; [0, 3] for G; one
+            for all others.
         tasks: per item its task name, one of `TASKS`.
 
     Returns:
@@ -181,6 +196,8 @@ def _chance(task: str, n_scores: int) -> float:
         return 4 / n_scores**2
     if task == "G":
         return 1 / 6
+    if task == "R@5":
+        return 5 / n_scores
     return 1 / n_scores
 
 
@@ -193,6 +210,8 @@ def _outcome(scores: npt.NDArray[np.float64], right: list[int], task: str) -> fl
         return float(first and second) if task == "5A" else (first + second) / 2
     if task in ("2B", "2D"):
         return float(scores[right].max() > np.delete(scores, right).max())
+    if task == "R@5":
+        return float((np.delete(scores, right) >= scores[right]).sum() < 5)
     return float(_is_top(scores, right))
 
 
@@ -239,7 +258,7 @@ def _check_number_of_scores(n: int, task: str, where: str) -> None:
         valid, expected = n >= 4 and n % 2 == 0, "2C scores, 'first' then 'second' block, with C at least 2"
     else:
         # As many candidates as right ones would always be right.
-        least = 3 if task in TWO_RIGHT else 2
+        least = 6 if task == "R@5" else 3 if task in TWO_RIGHT else 2
         valid, expected = n >= least, f"at least {least} scores"
     if not valid:
         raise ValueError(f"{where}: expected {expected}, found {n}")

@@ -341,3 +341,34 @@ def test_the_third_clip_is_part_of_what_a_recording_is() -> None:
     renderer = Renderer(table(sounds, "xxyy").usable(RATE), RenderSettings(RATE))
     ids = {renderer.recordings_id([((*"ab", *third), 0, 0)], "three") for third in ("", "c", "d")}
     assert len(ids) == 3
+
+
+# A long sound and a short one
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_one_sound_lasts_three_times_as_long_as_the_other(index: int) -> None:
+    """Whatever the clips last themselves: 6 s and 2 s of the window's 10."""
+    sounds = {"a": tone(LOW, 0.7, RATE), "b": tone(HIGH, 7.0, RATE, 0.05)}
+    wave = Renderer(table(sounds, "xy"), RenderSettings(RATE)).sounds("ab", 0, index, ["duration"])["duration"]
+    assert [each for each in pitches(wave) if len(each) == 1] == [{LOW}, {HIGH}]
+    start, stop = span(wave)
+    assert (stop - start) / RATE == pytest.approx(8, abs=0.01)
+    frames = np.abs(np.fft.rfft(wave[start : start + 80 * 1600].reshape(80, 1600), axis=1))
+    low = int((frames[:, LOW // 10] > frames[:, HIGH // 10]).sum())
+    assert low == pytest.approx(60 if index % 4 > 1 else 20, abs=1)
+    assert 20 * np.log10(np.sqrt(np.mean(wave[start : stop + 1] ** 2))) == pytest.approx(-20, abs=0.5)
+
+
+def test_a_probe_of_durations_and_level_does_not_tell_which_of_the_two_is_long(clips: ClipTable) -> None:
+    """Nor which recording holds one sound alone: see the test of views that share length, place and level."""
+    renderer = Renderer(clips, RenderSettings(RATE))
+    features: dict[bool, list[list[float]]] = {True: [], False: []}
+    for row in plan("stage_b", clips, 240, 0):
+        wave = renderer.scene("duration", (row["clip_a"], row["clip_b"]), row["seed"], row["group_id"])
+        start, stop = span(wave)
+        features[row["group_id"] % 4 > 1].append([start, stop, stop - start, audio.rms(wave)])
+    long, short = (np.array(features[kind]) for kind in (True, False))
+    for feature in range(4):
+        right = probe(long[:, feature], short[:, feature])
+        assert binomtest(right, 120, 0.5).pvalue > 0.01, (feature, right)

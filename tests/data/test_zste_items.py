@@ -17,7 +17,7 @@ from teminal_hf.clips.table import ClipTable
 from teminal_hf.data import zste_items
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import plan
-from teminal_hf.data.zste_items import ZSTE_TASKS, Item, plan_zste
+from teminal_hf.data.zste_items import EDITIONS, GALLERY, RETRIEVAL, ZSTE_TASKS, Item, plan_zste
 from teminal_hf.errors import ConfigError
 from teminal_hf.evaluation.zste import score
 
@@ -31,7 +31,6 @@ def table(classes: int, per_class: int) -> ClipTable:
     )
 
 
-FIRST_EDITION = ("1", "2A", "2B", "2C", "2D", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "8", "G")
 C = 20
 CLIPS = table(C, 10)
 ITEMS = plan_zste(CLIPS, seed=5)
@@ -41,6 +40,12 @@ SAID = [  # pattern, relation, whether the class named first is heard first
     (r"(\S+) x (?:before|followed by|then) (\S+) x", "sequence", True),
     (r"(\S+) x (?:after|preceded by) (\S+) x", "sequence", False),
     (r"(\S+) x while (\S+) x", "overlap", True),
+    (r"(\S+) x and (\S+) x", "overlap or sequence", True),
+    (r"(\S+) x without (\S+) x", "without", True),
+    (r"a long (\S+) x before a short (\S+) x", "long first", True),
+    (r"a short (\S+) x after a long (\S+) x", "long first", False),
+    (r"a short (\S+) x before a long (\S+) x", "short first", True),
+    (r"a long (\S+) x after a short (\S+) x", "short first", False),
     (r"(\S+) x before (\S+) x before (\S+) x", "sequence", True),
     (r"(\S+) x after (\S+) x after (\S+) x", "sequence", False),
 ]
@@ -57,7 +62,7 @@ def understood(caption: str) -> tuple[str, Any]:
     for pattern, relation, in_order in SAID:
         if match := re.fullmatch(pattern, caption):
             pair = match.groups() if in_order else match.groups()[::-1]
-            return relation, (pair if relation == "sequence" else frozenset(pair))
+            return relation, (frozenset(pair) if "overlap" in relation else pair)
     for pattern, place in NESTED.items():
         if match := re.fullmatch(pattern, caption):
             return place, (match["alone"], frozenset(match.groups()) - {match["alone"]})
@@ -77,6 +82,10 @@ def truths(item: Item, view: str) -> list[tuple[str, Any]]:
         return [("the first sound is", a), ("the second sound is", b)]
     if item.task in ("1", "2A", "2B", "2C", "2D"):
         return [("this is a sound of", c) for c in ((a,) if view == "clip" else (a, b))]
+    if item.task == "N":
+        return [("without", (a, b)) if view == "single" else ("overlap or sequence", frozenset((a, b)))]
+    if item.task == "D":
+        return [("long first" if item.group_id % 4 > 1 else "short first", (a, b))]
     c = item.clip_c.split("/")[0]
     heard = {
         "three": ("sequence", (a, b, c)),
@@ -86,6 +95,10 @@ def truths(item: Item, view: str) -> list[tuple[str, Any]]:
         "overlay": ("overlap", frozenset((a, b))),
     }
     return [heard[view]]
+
+
+def of_group(group_id: int) -> Item:
+    return BY_TASK["3O"][group_id]
 
 
 def test_every_clip_at_most_once_per_position_and_classes_differ() -> None:
@@ -115,20 +128,27 @@ def test_pairing_with_one_class_of_half_the_clips_and_none_of_more() -> None:
 
 
 COUNTS = dict.fromkeys(("1", "2A", "2B", "2C", "2D", "4A", "4B"), C) | {"5A": 2 * C, "5B": 2 * C}
-COUNTS |= {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 2}
+COUNTS |= {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 2, "N": 2, "D": 2, "R@1": 1, "R@5": 1}
 VIEWS = dict.fromkeys(ZSTE_TASKS, ("forward",)) | dict.fromkeys(("2C", "2D", "3B", "4B"), ("overlay",))
-VIEWS |= {"1": ("clip",), "G": ("forward", "reversed"), "6": ("three",), "7": ("nested",)}
+VIEWS |= {"1": ("clip",), "G": ("forward", "reversed"), "6": ("three",), "7": ("nested",), "D": ("duration",)}
+VIEWS |= dict.fromkeys(RETRIEVAL, ("forward", "reversed", "overlay"))
 
 
 @pytest.mark.parametrize("task", ZSTE_TASKS)
 def test_what_is_right_is_true_and_nothing_else_is(task: str) -> None:
     for item in BY_TASK[task]:
-        assert item.views == VIEWS[task] and len(item.candidates) == COUNTS[task]
+        if task != "N":
+            assert item.views == VIEWS[task]
+        assert len(item.candidates) == COUNTS[task]
         said = [understood(candidate) for candidate in item.candidates]
         assert len(set(said)) == len(said)  # no two mean the same
         if task == "G":
             assert item.right == (0, 3)
             assert said == [truth for view in item.views for truth in truths(item, view)]
+        elif task in RETRIEVAL:
+            (caption,) = said
+            heard = [truth for group in item.gallery for view in item.views for truth in truths(of_group(group), view)]
+            assert {i for i, truth in enumerate(heard) if truth == caption} == set(item.right)
         else:
             true = truths(item, item.views[0])
             assert [said[i] for i in item.right] == true
@@ -174,12 +194,14 @@ def test_wordings_are_balanced_and_kept_apart() -> None:
     held_out = {"before": {"followed by", "then"}, "after": {"preceded by"}}
     used: Counter[str] = Counter()
     for item in ITEMS:
-        if item.task in ("1", "2A", "2B", "2C", "2D", "5A", "5B"):
+        if item.task in ("1", "2A", "2B", "2C", "2D", "5A", "5B", "N"):
             assert item.wording == ""
             continue
         assert item.wording == ("before", "after")[item.group_id % 2]
         found = {word for candidate in item.candidates for word in re.split(r" ?\S+ x ?", candidate)}
         found -= {"", "while"} | ({"and"} if item.task == "7" else set())
+        if item.task == "D":
+            found = {word for candidate in item.candidates for word in candidate.split() if word in ("before", "after")}
         if item.task == "8":
             assert len(found) == 1 and found <= held_out[item.wording]
             used.update(found)
@@ -216,7 +238,7 @@ def test_held_out_words_are_never_trained_on() -> None:
     assert not [caption for caption in trained if leak.search(caption)]
 
 
-@pytest.mark.parametrize("task", [task for task in ZSTE_TASKS if task != "G"])
+@pytest.mark.parametrize("task", [task for task in ZSTE_TASKS if task not in ("G", *RETRIEVAL)])
 def test_the_place_of_the_truth_is_shuffled(task: str) -> None:
     places = Counter(item.right[0] for item in BY_TASK[task])
     n = COUNTS[task] // (2 if task.startswith("5") else 1)
@@ -228,7 +250,7 @@ def test_items_are_fixed_by_clips_and_seed() -> None:
     assert plan_zste(CLIPS, seed=5) == ITEMS
     assert plan_zste(CLIPS, seed=6) != ITEMS
     fewer = plan_zste(CLIPS, seed=5, n_groups=7)
-    assert fewer == [item for item in ITEMS if item.group_id < 7]
+    assert [item for item in fewer if not item.gallery] == [i for i in ITEMS if i.group_id < 7 and not i.gallery]
     assert plan_zste(CLIPS, seed=5, tasks=["4A", "G"]) == [item for item in ITEMS if item.task in ("4A", "G")]
 
 
@@ -241,8 +263,8 @@ def test_items_are_fixed_by_clips_and_seed() -> None:
 )
 def test_items_are_those_of_the_first_edition(seed: int, expected: str) -> None:
     """Figures are compared over years: taken when there were 14 tasks, numbered by their place among them."""
-    items = plan_zste(sound_bank(2), n_groups=20, seed=seed, tasks=FIRST_EDITION)
-    assert hashlib.sha256(json.dumps([astuple(item)[:-2] for item in items]).encode()).hexdigest() == expected
+    items = plan_zste(sound_bank(2), n_groups=20, seed=seed, tasks=EDITIONS[1])
+    assert hashlib.sha256(json.dumps([astuple(item)[:-3] for item in items]).encode()).hexdigest() == expected
 
 
 def test_a_further_task_changes_the_items_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +284,7 @@ def test_prompt_of_class_names() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": ["3A", "9", "0"]}, r"unknown task\(s\) 0, 9; choose of 1, 2A, .*, 8, G"),
+        ({"tasks": ["3A", "9", "0"]}, r"unknown task\(s\) 0, 9; choose of 1, 2A, .*, D, R@1, R@5"),
         ({"n_groups": 201}, "n_groups=201, but these folds hold 200 clips and each is used once per position"),
         ({"n_groups": 0}, "n_groups=0, but"),
     ],
@@ -281,7 +303,7 @@ def scored(scores: Any) -> dict[str, Any]:
 
 
 def n_scores(item: Item) -> int:
-    return len(item.candidates) * len(item.views)
+    return len(item.candidates) * len(item.views) * max(1, len(item.gallery))
 
 
 def test_an_oracle_is_always_right() -> None:
@@ -289,7 +311,8 @@ def test_an_oracle_is_always_right() -> None:
 
     def oracle(item: Item) -> list[float]:
         said = [understood(candidate) for candidate in item.candidates]
-        return [float(s in truths(item, view)) for view in item.views for s in said]
+        groups = [of_group(group) for group in item.gallery] or [item]
+        return [float(s in truths(group, view)) for group in groups for view in item.views for s in said]
 
     result = scored(oracle)
     assert all(result[task]["accuracy"] == 1 for task in ZSTE_TASKS)
@@ -311,12 +334,13 @@ def test_knowing_the_classes_but_no_relation_is_at_chance() -> None:
     """A bag of words that hears the right sounds: 3O, 8 and G at nothing (ties), tasks 3 and 4 at nothing."""
 
     def bag(item: Item) -> list[float]:
-        heard = set(classes_of(item))
         named = [set(re.findall(r"c\d\d", candidate)) for candidate in item.candidates]
-        return [float(len(heard & names)) for _ in item.views for names in named]
+        groups = [of_group(group) for group in item.gallery] or [item]
+        return [float(len({*classes_of(g)} & names)) for g in groups for _ in item.views for names in named]
 
     result = scored(bag)
-    assert all(result[task]["accuracy"] == 0 for task in ("3A", "3B", "3O", "4A", "4B", "8", "G"))
+    assert all(result[task]["accuracy"] == 0 for task in ("3A", "3B", "3O", "4A", "4B", "8", "G", "N", "D", "R@1"))
+    assert result["R@5"]["accuracy"] == 1  # of the 201 three are of these two sounds
 
 
 def test_first_named_first_heard_wins_half() -> None:
@@ -326,6 +350,7 @@ def test_first_named_first_heard_wins_half() -> None:
         a = classes_of(item)[0]
         return [
             float(candidate.startswith(a) == (view == "forward"))
+            for _ in item.gallery or [0]
             for view in item.views
             for candidate in item.candidates
         ]
@@ -339,8 +364,25 @@ def test_three_sounds_are_of_three_classes_and_two_classes_have_no_such_task(cap
         assert len({clip.split("/")[0] for clip in item.clips}) == 3
     nested = Counter((item.wording, item.group_id % 4 < 2) for item in BY_TASK["7"])
     assert set(nested.values()) == {len(CLIPS) // 4}
-    assert {item.task for item in plan_zste(table(2, 3))} == set(ZSTE_TASKS) - {"6", "7"}
+    assert {item.task for item in plan_zste(table(2, 3))} == set(ZSTE_TASKS) - {"6", "7", *RETRIEVAL}
+    assert "no task R: its gallery needs groups of other pairs of classes, found 0" in caplog.text
     assert "no task ['6', '7']: three sounds need three classes, of which these folds hold two" in caplog.text
+
+
+def test_galleries_are_of_other_pairs_and_kinds_are_balanced() -> None:
+    for item in BY_TASK["R@1"]:
+        assert len(item.gallery) == len(set(item.gallery)) == GALLERY
+        others = [frozenset(classes_of(of_group(group))) for group in item.gallery if group != item.group_id]
+        assert len(others) == GALLERY - 1 and frozenset(classes_of(item)) not in others
+    places = np.array([item.right[0] for item in BY_TASK["R@1"]]) // 3
+    assert abs(places.mean() - (GALLERY - 1) / 2) < 4 * GALLERY / (12 * len(places)) ** 0.5
+    assert Counter(item.views for item in BY_TASK["N"]) == {
+        ("single",): len(CLIPS) // 2,
+        ("forward",): len(CLIPS) // 4,
+        ("overlay",): len(CLIPS) // 4,
+    }
+    kinds = Counter((item.wording, item.group_id % 4 > 1) for item in BY_TASK["D"])
+    assert set(kinds.values()) == {len(CLIPS) // 4}
 
 
 def test_the_sound_bank_has_items() -> None:

@@ -15,7 +15,7 @@ def _report(skill: float, seed: int, n: int = 30) -> ZsteReport:
     """A model that adds `skill` to the score of every right candidate, over noise."""
     rng = np.random.default_rng(seed)
     predictions, references, tasks = [], [], []
-    sizes = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 4, "5A": 8, "5B": 8}
+    sizes = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 4, "5A": 8, "5B": 8, "N": 2, "D": 2, "R@5": 6}
     for task in ZSTE_TASKS:
         for _ in range(n):
             right = {"G": [0, 3], "5A": [1, 6], "5B": [1, 6]}.get(task, [0, 1] if task.startswith("2") else [0])

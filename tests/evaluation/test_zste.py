@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from teminal_hf.evaluation import zste
 from teminal_hf.evaluation.zste import TASKS, ZSTE, item_correct, score
 
-FIXED = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 2}
+FIXED = {"3A": 3, "3B": 3, "3O": 2, "6": 6, "7": 6, "8": 2, "G": 2, "N": 2, "D": 2, "R@5": 6}
 TEMPORAL = ("2A", "2B", "2C", "2D", "3A", "3B", "4A", "4B", "5A", "5B")
 # (task, number of candidates C), C being the number of classes per block for task 5 and of captions for G.
 SIZES = [(task, c) for task in TASKS for c in ((FIXED[task],) if task in FIXED else (3, 4, 10))]
@@ -102,6 +102,13 @@ def test_constant_scores_are_all_wrong() -> None:
         ("6", [0, 0, 0, 1, 0, 0], [3], 1.0),
         ("7", [0, 2, 0, 1, 0, 0], [3], 0.0),
         ("8", [0.4, 0.1], [0], 1.0),
+        ("N", [0.4, 0.1], [1], 0.0),
+        ("D", [0.1, 0.4], [1], 1.0),
+        ("R@1", [0.1, 0.4, 0.3], [1], 1.0),
+        ("R@1", [0.1, 0.4, 0.4], [1], 0.0),
+        ("R@5", [9, 8, 7, 6, 5, 4], [4], 1.0),
+        ("R@5", [9, 8, 7, 6, 5, 4], [5], 0.0),
+        ("R@5", [9, 8, 7, 6, 5, 5], [4], 0.0),  # a tie with the truth is wrong
         ("G", [0.9, 0.1, 0.2, 0.8], [0, 3], 1.0),
         ("G", [0.9, 0.1, 0.85, 0.8], [0, 3], 0.0),
         # One tie each: s00 = s01, s11 = s10, s00 = s10, s11 = s01.
