@@ -173,7 +173,8 @@ class Renderer:
         if name == "three":
             sound = join(join(a, b, gap, crossfade), rest[0], gap, crossfade)
         elif name == "duration":
-            a, b = (loop_to(x, int(t * s.sampling_rate), s.sampling_rate) for x, t in zip((a, b), slots, strict=True))
+            rate = s.sampling_rate  # a looped sound is cut off at its end, the other is not: both fade once more
+            a, b = (fade_ends(loop_to(x, int(t * rate), rate), rate) for x, t in zip((a, b), slots, strict=True))
             sound = join(a, b, gap, crossfade)
         else:
             c = rest[0]

@@ -64,7 +64,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     for arguments, message in (
         (["rank", str(tmp_path / "a.wav"), "rain"], r"a\.wav cannot be decoded as audio"),
         (["rank", str(tmp_path / "none.wav"), "rain"], r"there is no file .*none\.wav"),
-        (["rank", str(tmp_path), "rain"], "is a folder; give one wav"),
+        (["rank", str(tmp_path), "rain"], r"none of the 1 files can be heard; .*a\.wav cannot be decoded as audio"),
         (["rank", str(tmp_path / "a.wav"), ""], "caption 1 of 1 is empty"),
         (["rank", "a.wav", "rain", "--model", str(tmp_path / "none")], "there is no folder .*none; .*/ holds: no fol"),
         (["evaluate", "clap-mini", "--data_dir", str(tmp_path)], "no ESC-50 folder"),
