@@ -7,8 +7,8 @@ import pytest
 
 from support.paths import ROOT
 
-ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation", "runs"]
-ROOMS += ["experiments", "integrations", "tools", "commands"]
+ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation"]
+ROOMS += ["order_tests", "runs", "experiments", "integrations", "tools", "commands"]
 FILES = sorted((ROOT / "teminal_hf").glob("*/*.py"))
 
 
