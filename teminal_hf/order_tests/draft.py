@@ -66,7 +66,7 @@ class Draft:
 
 
 def the_file(folder: Path, pattern: str, what: str) -> Path:
-    """The one file of `folder` whose name fits the glob `pattern`.
+    """The one file of `folder` whose name fits the glob `pattern`; hidden ones, as archives of macOS hold, are none.
 
     Raises:
         NotFoundError: no such folder or file.
@@ -74,7 +74,7 @@ def the_file(folder: Path, pattern: str, what: str) -> Path:
     """
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder}; give the folder that holds {what} ({pattern})")
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.name[0] != ".")
     if not found:
         raise NotFoundError(f"{folder} has no {pattern}, {what}; docs/order-tests.md says where to get it")
     if len(found) > 1:

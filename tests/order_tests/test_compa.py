@@ -114,6 +114,8 @@ def test_what_is_no_compa_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, ROWS)
     with pytest.raises(DataError, match=r"has no column pair_file\.1, reversed_pair_file\.1, but pair_caption"):
         read_attribute(folder)
+    (folder / "._benchmark.csv").write_bytes(b"\0")  # as archives of macOS hold
+    assert read_order(folder).left_out == {}
     (folder / "other.csv").write_text("a,b\n")
     with pytest.raises(DataError, match=r"several files that may be CompA-order's table: benchmark\.csv, other\.csv"):
         read_order(folder)
