@@ -20,10 +20,7 @@ _ROWS = {
     "place": '"the first sound is X", or second, third, fourth: which of four',
     "after": '"X after Y": which of four',
 }
-_NOTES = (
-    "Recordings are of several ESC-50 clips, up to half a minute: see above how many were heard through windows",
-    "The sounds are ESC-50's: these figures flatter a model that was trained on them",
-)
+_NOTES = ("The sounds are ESC-50's, several clips in a row: these figures flatter a model that was trained on them",)
 
 
 def read(folder: Path) -> OrderTest:

@@ -72,17 +72,17 @@ def test_windows_are_evenly_spaced_as_in_ranking() -> None:
     assert windows(waveform, 25)[0] is windows(waveform, None)[0] is waveform
 
 
-@pytest.mark.parametrize(("level", "right"), [(0.44, 0.0), (0.46, 1.0)])
+@pytest.mark.parametrize(("level", "right"), [(0.19, 0.0), (0.21, 1.0)])
 def test_similarities_of_windows_are_averaged(tmp_path: Path, level: float, right: float) -> None:
-    """One caption fits the first window by 0.9 and the second not at all, the other both by less: 0.45 is between."""
+    """One caption fits the first window by 1 and the second by -0.6, 0.2 on average, the other both by `level`."""
 
     class TwoWindows(ByPitch):
         def embed_audio(self, waveforms: Sequence[Waveform]) -> np.ndarray:
-            return np.eye(4)[: len(waveforms)] * 7  # of any length
+            assert len(waveforms) == 2
+            return np.array([[7, 0, 0], [-1.2, 1.6, 0]])  # of any length
 
         def embed_text(self, captions: Sequence[str]) -> np.ndarray:
-            steady = [level, level, (1 - 2 * level**2) ** 0.5, 0]
-            return np.array([steady, [0.9, 0, 0, 0.19**0.5]])
+            return np.array([[level, 2 * level, (1 - 5 * level**2) ** 0.5], [3, 0, 0]])
 
     draft = Draft()
     path = write_sound(tmp_path / "a.wav", 100.0, 200.0)
