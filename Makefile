@@ -14,7 +14,8 @@ FAST := tests/audio/test_log_mel.py tests/audio/test_waveform.py \
 	tests/data/test_mixing.py tests/data/test_publishing.py \
 	tests/data/test_rendering.py tests/data/test_zste_items.py tests/evaluation/test_bootstrap.py \
 	tests/evaluation/test_evaluator.py tests/evaluation/test_report.py tests/evaluation/test_zste.py \
-	tests/integrations/test_mteb_export.py tests/models/test_split.py tests/runs/test_arguments.py \
+	tests/integrations/test_mteb_export.py tests/models/test_split.py tests/order_tests/test_questions.py \
+	tests/order_tests/test_compa.py tests/runs/test_arguments.py \
 	tests/runs/test_lineage.py tests/runs/test_model_card.py tests/storage/test_cache.py \
 	tests/training/test_code_in_cache_keys.py tests/training/test_data_collator.py tests/training/test_losses.py \
 	tests/training/test_mini_batches.py tests/test_docs.py tests/test_rooms.py

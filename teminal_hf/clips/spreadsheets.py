@@ -36,15 +36,20 @@ class Sheet:
         return [row[name] for row in self.rows]
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_sheet(path: Path, *, numbered: bool = False) -> Sheet:
     """A csv file of UTF-8, or of UTF-16 with its mark, delimited by commas, semicolons, tabs or bars.
 
     Lines without a single filled cell are no rows; cells that are missing at the end of a line are blank, for
     spreadsheets leave them out.
 
+    Args:
+        path: of the file.
+        numbered: of several columns of one name, "x", call the further ones "x.1" and so on, as pandas does.
+
     Raises:
         NotFoundError: no such file.
-        DataError: another encoding, two columns of one name, or cells beyond the header's, with the line.
+        DataError: another encoding, two columns of one name that are not to be numbered, or cells beyond the header's,
+            with the line.
     """
     text = _text(path)
     first, _, rest = text.partition("\n")
@@ -63,7 +68,7 @@ def read_sheet(path: Path) -> Sheet:
             if not any(cells):
                 continue
             if not columns:
-                columns = _header(cells, path)
+                columns = _numbered(cells) if numbered else _header(cells, path)
                 continue
             if any(cells[len(columns) :]):
                 raise DataError(
@@ -111,6 +116,11 @@ def _header(cells: list[str], path: Path) -> list[str]:
     if twice:
         raise DataError(f"{path} has two columns {', '.join(twice)}; rename or remove one")
     return cells
+
+
+def _numbered(cells: list[str]) -> list[str]:
+    before = (cells[:i].count(name) for i, name in enumerate(cells))
+    return [f"{name}.{count}" if name and count else name for name, count in zip(cells, before, strict=True)]
 
 
 def check_filled(sheet: Sheet, names: Iterable[str]) -> None:

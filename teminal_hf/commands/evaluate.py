@@ -2,14 +2,32 @@
 
 import argparse
 import logging
+from dataclasses import fields
 from pathlib import Path
 
+from teminal_hf.clips.sources import ClipSource
 from teminal_hf.commands.clips import add_clip_arguments, clip_source
 from teminal_hf.data.captions import ORDER_FAMILIES
 from teminal_hf.data.zste_items import EDITIONS, PROMPT, ZSTE_TASKS
 from teminal_hf.evaluation.tables import FORMATS
+from teminal_hf.order_tests.readers import READERS
+from teminal_hf.order_tests.tacos import MARGIN
 
 logger = logging.getLogger(__name__)
+
+_OF_ZSTE = (
+    "folds",
+    "groups",
+    "tasks",
+    "edition",
+    "prompt",
+    "known",
+    "known_names",
+    "wordings",
+    "families",
+    "retrieval",
+    "seed",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the table; csv: fractions, no legend")
     parser.add_argument("--json", type=Path, help="write results and every item's score here")
+    public = parser.add_argument_group("a public test of order, in place of ZSTE")
+    public.add_argument("--test", choices=READERS, help="which; docs/order-tests.md says where to get each")
+    public.add_argument("--test_dir", type=Path, metavar="DIR", help="its folder, as distributed")
+    public.add_argument(
+        "--margin",
+        type=float,
+        metavar="SECONDS",
+        help=f"tacos: seconds between one sound's end and another's begin (default: {MARGIN})",
+    )
     add_clip_arguments(parser)
     parser.set_defaults(run_command=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.test or arguments.test_dir or arguments.margin is not None:
+        _order_test(arguments)
+    else:
+        _zste(arguments)
+
+
+def _zste(arguments: argparse.Namespace) -> None:
     from teminal_hf.clips.folds import split_folds
     from teminal_hf.data.rendering import RenderSettings
     from teminal_hf.data.zste_items import plan_wordings
@@ -111,3 +145,39 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     print(table.written(arguments.format))
     if arguments.json:
         write_json(arguments.json, dict(zip(names, reports, strict=True)))
+
+
+def _order_test(arguments: argparse.Namespace) -> None:
+    from teminal_hf.integrations.encoders import load_encoder
+    from teminal_hf.order_tests.report import comparison_table, results_table, to_json
+    from teminal_hf.order_tests.running import check_comparable, run_order_test
+    from teminal_hf.storage.atomic import check_writable, write_json
+
+    _check_order_flags(arguments)
+    if arguments.json:
+        check_writable(arguments.json)
+    options = {} if arguments.margin is None else {"margin": arguments.margin}
+    test = READERS[arguments.test](arguments.test_dir, **options)
+    names = [arguments.model]
+    if arguments.base is not None:
+        check_comparable(test)
+        names.insert(0, arguments.base)
+    reports = [run_order_test(test, load_encoder(name)) for name in names]
+    table = results_table(test, reports[0]) if arguments.base is None else comparison_table(test, names, reports)
+    print(table.written(arguments.format))
+    if arguments.json:
+        write_json(arguments.json, {name: to_json(test, r) for name, r in zip(names, reports, strict=True)})
+
+
+def _check_order_flags(arguments: argparse.Namespace) -> None:
+    from teminal_hf.errors import ConfigError
+
+    if not (arguments.test and arguments.test_dir):
+        raise ConfigError("a public test needs both --test NAME and --test_dir DIR; --margin is tacos's")
+    if arguments.margin is not None and arguments.test != "tacos":
+        raise ConfigError(f"--margin is of --test tacos; {arguments.test} has no intervals to derive order from")
+    defaults = argparse.ArgumentParser()
+    add_arguments(defaults)
+    flags = (*_OF_ZSTE, *(field.name for field in fields(ClipSource)))
+    if given := [f"--{flag}" for flag in flags if getattr(arguments, flag) != defaults.get_default(flag)]:
+        raise ConfigError(f"--test asks its own questions about its own recordings; leave out {', '.join(given)}")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas
 import pytest
 
 from teminal_hf.clips.spreadsheets import read_sheet
@@ -30,3 +31,11 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(line: str, tmp_path: Path) 
 def test_cells_may_hold_line_ends_and_quotes_within(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('file,label\na.wav,"one\ntwo"\nb.wav,5" nail\n')
     assert [row["label"] for row in read_sheet(tmp_path / "t.csv").rows] == ["one\ntwo", '5" nail']
+
+
+def test_columns_of_one_name_are_numbered_as_pandas_does(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,text,file,file\na,b,c,d\n")
+    numbered = read_sheet(tmp_path / "t.csv", numbered=True)
+    assert numbered.rows == pandas.read_csv(tmp_path / "t.csv").to_dict("records")
+    with pytest.raises(DataError, match="has two columns file; rename or remove one"):
+        read_sheet(tmp_path / "t.csv")

@@ -13,7 +13,7 @@ from support.tiny import RATE, tiny_encoder
 from teminal_hf import FunctionEncoder
 from teminal_hf.commands.cli import main
 from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.evaluation.ranking import none_of_these, when
+from teminal_hf.evaluation.ranking import evenly_spaced, none_of_these, when
 
 PITCHES = {"low": 200, "middle": 900, "high": 2500}
 EVENTS = (("low", 31.0), ("high", 77.5), ("middle", 140.2))  # what sounds for 2 s, and from when, of 3 minutes
@@ -93,6 +93,15 @@ def test_where_on_the_command_line(tmp_path: Path, capsys: Any) -> None:
     ):
         with pytest.raises(SystemExit, match=re.escape(message)):
             main(["rank", str(tmp_path / "long.wav"), "rain", *arguments])
+
+
+def test_windows_are_evenly_spaced_and_say_where_they_begin() -> None:
+    waveform = np.arange(25, dtype=np.float32)
+    short, any_length = (FunctionEncoder(loudness, loudness, 1, seconds) for seconds in (10.0, None))
+    parts = [(start, part[[0, -1]].tolist()) for start, part in evenly_spaced(waveform, short)]
+    assert parts == [(0, [0, 9]), (7, [7, 16]), (15, [15, 24])]
+    assert evenly_spaced(waveform[:10], short)[0][1].tolist() == waveform[:10].tolist()
+    assert evenly_spaced(waveform, any_length)[0][1] is waveform
 
 
 def test_a_threshold_keeps_its_promise() -> None:

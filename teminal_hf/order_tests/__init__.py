@@ -1,0 +1,1 @@
+"""Public tests of order: readers of their files, what they ask, and any encoder put through them."""
