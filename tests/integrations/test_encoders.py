@@ -6,19 +6,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import evaluate
 import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import load_dataset
 from safetensors.torch import load_file, save_file
 
 from support.clips import table, tone
 from support.pe_audio import pe_audio, pe_processor, save_audio_video
 from support.tiny import LABELS, RATE, tiny_clap, tiny_encoder, tiny_processor
 from teminal_hf import FunctionEncoder, OpenClipEncoder, RenderSettings, ZsteEvaluator, as_encoder, load_encoder, rank
+from teminal_hf.clips.sources import sound_bank
 from teminal_hf.commands.cli import main
 from teminal_hf.data.rendering import WINDOW
 from teminal_hf.errors import CheckpointError, ConfigError
+from teminal_hf.evaluation.zste import TASKS
 from teminal_hf.integrations.foreign_encoders import (
     LaionClapEncoder,
     MsClapEncoder,
@@ -276,3 +280,23 @@ def test_a_checkpoint_of_another_kind_is_told_what_is_opened(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="is a 'bert' checkpoint; clap, pe_audio, pe_audio_video and what"):
         load_encoder(str(tmp_path))
+
+
+def test_rows_of_the_data_set_and_the_metric_give_the_evaluators_figures(tmp_path: Path, monkeypatch: Any) -> None:
+    """Nothing of this package but the two names: any model, task by task, as a user of another framework would."""
+    monkeypatch.setenv("TEMINAL_CACHE", str(tmp_path / "cache"))
+    mini = load_encoder("clap-mini")
+    options: dict[str, Any] = {"n_groups": 6, "sampling_rate": mini.sampling_rate, "cache_dir": str(tmp_path)}
+    rows = load_dataset("teminal/esc50-temporal", "zste", split="test", **options)
+    scores, references, tasks = [], [], []
+    for row in rows:
+        audio = mini.embed_audio([np.asarray(sound["array"], np.float32) for sound in row["audio"]])
+        scores.append((audio @ mini.embed_text(row["candidates"]).T).flatten().tolist())
+        references.append(row["references"])
+        tasks.append(row["task"])
+    found = evaluate.load("zste").compute(predictions=scores, references=references, tasks=tasks)
+    clips = sound_bank(12).in_folds([4]).usable(mini.sampling_rate)
+    report = ZsteEvaluator(clips, RenderSettings.of(mini), n_groups=6)(mini).results
+    compared = {task for task in TASKS if not task.startswith("R@")}
+    assert set(tasks) == compared
+    assert {task: found[task] for task in compared} == {task: report[task] for task in compared}
