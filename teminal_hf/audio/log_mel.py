@@ -4,16 +4,14 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapFeatureExtractor
 
-from teminal_hf.errors import CheckpointError
-
 
 class LogMel(nn.Module):
     """Log-mel spectrogram of a batch of waveforms that fit the model's window.
 
-    Equals `ClapFeatureExtractor(..., truncation="rand_trunc", padding="pad")` (to about 1e-5 dB, three to
-    four times as fast), whatever padding the extractor itself is set to: a clip is zero-padded on the right, never
-    tiled and never cropped, since both would change the order of the events in it. A row does not depend on
-    the rest of its batch, not even in the last bit.
+    Equals `ClapFeatureExtractor(..., truncation="rand_trunc", padding="pad")`, and the first of the four of one with
+    `truncation="fusion"` (to about 1e-5 dB, three to four times as fast), whatever padding the extractor
+    itself is set to: a clip is zero-padded on the right, never tiled and never cropped, since both would change the
+    order of the events in it. A row does not depend on the rest of its batch, not even in the last bit.
 
     Build it with [`LogMel.from_extractor`]. It computes in float64, so it cannot run on a device that has
     none (MPS): leave it on the CPU there. It is picklable, and its buffers (window and mel filters) follow
@@ -57,23 +55,17 @@ class LogMel(nn.Module):
 
     @classmethod
     def from_extractor(cls, feature_extractor: ClapFeatureExtractor) -> "LogMel":
-        """Take window, hop, filters and sampling rate from a checkpoint's feature extractor.
-
-        Raises:
-            CheckpointError: if the extractor belongs to a fused checkpoint (`truncation="fusion"`).
-        """
-        if feature_extractor.truncation == "fusion":
-            raise CheckpointError(
-                'the feature extractor has truncation="fusion": a fused checkpoint wants four stacked '
-                "spectrograms, three of them random crops, which lose the order of events. "
-                "Use an unfused checkpoint, such as laion/clap-htsat-unfused."
-            )
+        """Take window, hop, filters and sampling rate from a checkpoint's feature extractor."""
+        # A fused checkpoint was trained on another bank of filters; of its four spectrograms, which are one for what
+        # fits the window, the first is what its unfused layers hear.
+        fused = feature_extractor.truncation == "fusion"
+        filters = feature_extractor.mel_filters if fused else feature_extractor.mel_filters_slaney
         return cls(
             sampling_rate=feature_extractor.sampling_rate,
             n_samples=int(feature_extractor.nb_max_samples),
             hop_length=feature_extractor.hop_length,
             n_fft=feature_extractor.fft_window_size,
-            filters=torch.from_numpy(feature_extractor.mel_filters_slaney),  # the bank of unfused checkpoints
+            filters=torch.from_numpy(filters),
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:

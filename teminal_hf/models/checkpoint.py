@@ -15,7 +15,8 @@ from transformers import AutoConfig, ClapModel, ClapProcessor
 from teminal_hf.errors import CheckpointError, DivergedError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.fitness import processor_amiss
-from teminal_hf.models.split import detach_split_forward, unwrap_clap
+from teminal_hf.models.fusion import with_fusion, without_fusion
+from teminal_hf.models.split import detach_split_forward
 from teminal_hf.models.stages import merged
 from teminal_hf.models.tokenizer import fit_to_clap
 from teminal_hf.storage.atomic import follow_umask, no_full_disk
@@ -32,13 +33,16 @@ def checkpoint_path(name: str) -> str | Path:
 def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     """A `ClapModel` in float32 and its processor, from a folder, a Hub id, or "clap-mini", the embedded one.
 
+    A fused one, such as laion/clap-htsat-fused, comes back unfused (see `without_fusion`): all that is composed here
+    fits its window. `save_clap` puts the fusion back.
+
     The processor comes back with `padding="pad"`: the usual `repeatpad` tiles a short recording (A, B, A, B), which
     destroys its order. Its tokenizer gives what the model takes, and no `token_type_ids`.
 
     Raises:
-        CheckpointError: a fused checkpoint, no CLAP at all, or one that is not whole: no safetensors file, weights that
-            are missing, not finite, of other sizes than the configuration's or of layers that it does not have, no
-            tokenizer, a processor of another model, adapters alone.
+        CheckpointError: no CLAP, one of another fusion than "aff_2d", or one that is not whole: no safetensors file,
+            weights that are missing, not finite, of other sizes than the configuration's or of layers that it does not
+            have, no tokenizer, a processor of another model, adapters alone.
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
@@ -56,10 +60,9 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
             f"{name} has no tokenizer, or an empty one; save its base's beside the weights: "
             "`ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
         )
-    unwrap_clap(model)
     processor.feature_extractor.padding = "pad"
     fit_to_clap(processor)
-    return model.eval(), processor
+    return without_fusion(model, name).eval(), processor
 
 
 def type_of(name: str) -> str:
@@ -185,13 +188,14 @@ def _in_any_layer(name: str) -> str:
 
 
 def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:
-    """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in."""
+    """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in. One that was
+    opened from a fused checkpoint is a fused one again: longer recordings go through its fusion as before."""
     check_finite_weights(model)
     plain = merged(model)
     detach_split_forward(plain)
     fit_to_clap(processor)
-    with no_full_disk(Path(folder)):
-        plain.save_pretrained(folder)
+    with no_full_disk(Path(folder)), with_fusion(plain) as tensors:
+        plain.save_pretrained(folder, state_dict=tensors)
         processor.save_pretrained(folder)
     follow_umask(Path(folder))
     return plain

@@ -30,6 +30,12 @@ def _extractor_amiss(config: Any, extractor: ClapFeatureExtractor) -> Iterator[s
         return
     if extractor.frequency_max > rate / 2:
         yield f"the feature extractor has frequency_max {extractor.frequency_max} Hz, and hears {rate / 2:.0f} at most"
+    if (extractor.truncation == "fusion") != bool(config.enable_fusion):
+        kind = "a fused model's" if extractor.truncation == "fusion" else "an unfused model's"
+        yield (
+            f"the feature extractor has truncation={extractor.truncation!r}, {kind}, and the model has enable_fusion="
+            f"{bool(config.enable_fusion)}: they hear other filters"
+        )
     bands, wanted = extractor.feature_size, config.num_mel_bins
     if bands != wanted:
         yield f"the feature extractor has feature_size {bands}, the model num_mel_bins {wanted}"

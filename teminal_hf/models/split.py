@@ -39,8 +39,8 @@ def unwrap_clap(model: nn.Module) -> ClapModel:
         raise TypeError(f"a transformers ClapModel is needed, found {type(model).__name__}")
     if found.audio_model.config.enable_fusion:
         raise CheckpointError(
-            "this is a fused CLAP checkpoint (enable_fusion=True): it mixes random crops of long audio, which destroys "
-            "the order of events; use an unfused one, such as laion/clap-htsat-unfused"
+            "this is a fused CLAP model (enable_fusion=True), which mixes random crops of long audio; open it with "
+            "load_clap, which takes the fusion out, and save it with save_clap, which puts it back"
         )
     return found
 

@@ -27,13 +27,13 @@ from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, 
 from teminal_hf.models.embed import COLLAPSED, ClapEncoder, collapse_similarity
 from teminal_hf.models.encoder import audio_embeds, text_embeds
 from teminal_hf.models.fitness import processor_amiss
+from teminal_hf.models.fusion import without_fusion
 
 Level = Literal["ok", "warning", "problem"]
 
 ORDER_ITEMS = 40  # a checkpoint of laion's size answers them, loading apart, in about ten seconds on two CPU cores
 MAX_SCALE = 100.0  # where CLAP clamps it
 
-_UNFUSED = "use an unfused checkpoint, such as laion/clap-htsat-unfused"
 _SAVE_BASES = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
 _FETCH = "HF_HUB_OFFLINE forbids asking the Hub; fetch it once, online: hf download {}"
 _SAVE_ANEW = 'save it anew, mended: `save_clap(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
@@ -74,8 +74,7 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
         what = f"{name} is a {config.model_type!r} checkpoint, no CLAP (model_type 'clap')"
         yield Finding("problem", what, "name a CLAP checkpoint, such as laion/clap-htsat-unfused")
         return
-    fused = bool(config.audio_config.enable_fusion)
-    yield _fusion(fused)
+    yield _fusion(bool(config.audio_config.enable_fusion))
     processor = yield from _processor(path, name)
     model = yield from _weights(path, name)
     if processor is not None and (amiss := processor_amiss(config, processor, path)):
@@ -84,8 +83,7 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
     if processor is not None:
         for sound in sounds:
             yield _sound(processor, sound)
-        # A fused model, or a processor for one, is refused before it can be asked anything.
-        if model is not None and not fused and processor.feature_extractor.truncation != "fusion":
+        if model is not None:
             yield from _answers(name, model, processor)
 
 
@@ -97,10 +95,11 @@ def _fusion(fused: bool) -> Finding:
     if not fused:
         return Finding("ok", "a CLAP checkpoint, not fused")
     what = (
-        "a fused checkpoint (enable_fusion=True): it mixes random crops of long audio, which loses the order of "
-        "events; this package refuses it"
+        "a fused CLAP checkpoint: plain transformers mixes random crops of long audio, and of short audio treats one "
+        "random recording of each batch so. This package opens it unfused, to recordings within its window the same to "
+        "the last bit, and saves it with its fusion"
     )
-    return Finding("problem", what, _UNFUSED)
+    return Finding("warning", what, "in plain transformers pass is_longer=False for what fits the window")
 
 
 def _processor(path: str | Path, name: str) -> Generator[Finding, None, ClapProcessor | None]:
@@ -117,11 +116,6 @@ def _processor(path: str | Path, name: str) -> Generator[Finding, None, ClapProc
         yield Finding("problem", what, _SAVE_BASES)
         return None
     extractor = processor.feature_extractor
-    if extractor.truncation == "fusion":
-        what = 'the stored extractor has truncation="fusion": it makes four spectrograms, three of them random crops'
-        fix = 'save the processor with feature_extractor.truncation = "rand_trunc" if the weights are unfused; else '
-        fix += _UNFUSED
-        yield Finding("problem", what, fix)
     yield _padding(extractor, name)
     window, samples = f"{extractor.max_length_s} s at {extractor.sampling_rate} Hz", _plain_window(processor)
     if samples == extractor.nb_max_samples:
@@ -172,7 +166,7 @@ def _sound(processor: ClapProcessor, sound: str | Path) -> Finding:
     spoilt = _spoilt(extractor, length, _plain_window(processor))
     if not spoilt:
         return Finding("ok", f"{what}; {here}")
-    return Finding("warning", f"{what}; {spoilt}", _UNFUSED if extractor.truncation == "fusion" else f"here: {here}")
+    return Finding("warning", f"{what}; {spoilt}", f"here: {here}")
 
 
 def _spoilt(extractor: ClapFeatureExtractor, length: int, window: int) -> str:
@@ -211,7 +205,7 @@ def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel 
     if amiss:
         return None
     yield _scale(model)
-    return model.eval()
+    return without_fusion(model, name).eval()
 
 
 def _scale(model: ClapModel) -> Finding:

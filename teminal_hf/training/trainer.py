@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DivergedError
+from teminal_hf.models.fusion import with_fusion
 from teminal_hf.models.split import unwrap_clap
 from teminal_hf.models.stages import frozen_modules
 from teminal_hf.models.tokenizer import fit_to_clap
@@ -190,7 +192,12 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         return losses
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        plain = None if isinstance(self.model, PeftModel) else unwrap_clap(self.model)
+        if state_dict is None and plain is not None:
+            with with_fusion(plain) as tensors:
+                super()._save(output_dir, tensors)
+        else:
+            super()._save(output_dir, state_dict)
         self.average.save(Path(str(output_dir or self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:

@@ -190,9 +190,15 @@ def test_wrong_rank_or_dtype_is_refused(waveforms: Tensor, message: str) -> None
         log_mel(waveforms)
 
 
-def test_fused_extractor_is_refused() -> None:
-    with pytest.raises(ValueError, match=r'truncation="fusion".*laion/clap-htsat-unfused'):
-        LogMel.from_extractor(ClapFeatureExtractor())
+def test_of_a_fused_extractor_the_first_of_its_four_spectrograms() -> None:
+    """They are one for what fits the window; and not those of an unfused one, whose filters are others."""
+    fused, unfused = (ClapFeatureExtractor(truncation=how, padding="pad") for how in ("fusion", "rand_trunc"))
+    waveforms = np.random.default_rng(0).standard_normal((2, 90_000)).astype(np.float32)
+    truth = fused(list(waveforms), sampling_rate=48_000, return_tensors="pt")["input_features"].float()
+    ours = LogMel.from_extractor(fused)(torch.from_numpy(waveforms))
+    assert torch.equal(truth[:, 0], truth[:, 3])
+    torch.testing.assert_close(ours, truth[:, :1], atol=1e-4, rtol=0)
+    assert (ours - LogMel.from_extractor(unfused)(torch.from_numpy(waveforms))).abs().max() > 1
 
 
 def test_docstring_examples() -> None:

@@ -1,0 +1,56 @@
+"""Fused CLAP checkpoints, opened as the unfused ones that they are to recordings within their window."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from transformers import ClapModel
+
+from teminal_hf.errors import CheckpointError
+
+_LAYERS = ("fusion_model", "mel_conv2d")  # of the patch embedding: they see crops of longer recordings alone
+_KEPT = "fusion_tensors"
+
+
+def without_fusion(model: ClapModel, name: str) -> ClapModel:
+    """The model, its fusion layers taken out and kept aside for `with_fusion`; one that has none stays as it is.
+
+    What is left gives the same embeddings to the last bit as the fused model with `is_longer=False`.
+
+    Raises:
+        CheckpointError: a fusion other than "aff_2d", in which all recordings pass through the fused layers; `name` is
+            the checkpoint's.
+    """
+    config: Any = model.config.audio_config
+    if not config.enable_fusion:
+        return model
+    if config.fusion_type != "aff_2d":
+        raise CheckpointError(
+            f"{name} is fused by {config.fusion_type!r}, where every recording passes through the fusion; 'aff_2d', as "
+            "of laion/clap-htsat-fused, can be opened, and unfused checkpoints"
+        )
+    encoder: Any = model.audio_model.audio_encoder
+    prefix = "audio_model.audio_encoder.patch_embed."
+    kept = {
+        key: tensor.clone()
+        for key, tensor in model.state_dict().items()
+        if key.removeprefix(prefix).startswith(_LAYERS)
+    }
+    for layer in _LAYERS:
+        delattr(encoder.patch_embed, layer)
+    config.enable_fusion = encoder.enable_fusion = encoder.patch_embed.enable_fusion = False
+    setattr(model, _KEPT, kept)
+    return model
+
+
+@contextmanager
+def with_fusion(model: ClapModel) -> Iterator[dict[str, Tensor]]:
+    """The tensors to save, those that `without_fusion` kept among them; meanwhile the configuration says so too."""
+    kept: dict[str, Tensor] = getattr(model, _KEPT, {})
+    config: Any = model.config.audio_config
+    before, config.enable_fusion = config.enable_fusion, bool(kept) or config.enable_fusion
+    try:
+        yield {**model.state_dict(), **kept}
+    finally:
+        config.enable_fusion = before
