@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import ClapConfig, ClapFeatureExtractor
+import torch
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
+from teminal_hf.errors import CheckpointError
 from teminal_hf.models.checkpoint import CLAP_MINI, checkpoint_path
+from teminal_hf.models.fusion import without_fusion
 from teminal_hf.models.hearing import Hearing, hearing, is_fused, time_steps
 
 NOT_SEEN = "not seen"
@@ -46,7 +49,9 @@ TRAPS: Mapping[str, tuple[str, str]] = {
         "them, drawn at random, goes through the fusion layers nevertheless. The mel filters are others than of "
         'unfused checkpoints, and change with `truncation`: an extractor set to "rand_trunc" gives such weights '
         "spectrograms that they were not trained on",
-        "refused, with a message",
+        'where "opens" says yes: opened without its fusion and with its own filters, as if `is_longer` were false '
+        "throughout, and saved with it. Refused: fusion that every recording passes through (`channel_map`), and a "
+        "processor of the other kind",
     ),
     "collapsed": (
         "the text tower gives all captions nearly one embedding (mean cosine 0.9993, "
@@ -89,8 +94,14 @@ class Known:
 
     @property
     def opens(self) -> bool:
-        """Does `load_clap` open it?"""
-        return not is_fused(self.config)
+        """Does `load_clap` open such a model, once its files are there and whole?"""
+        with torch.device("meta"):  # no weights are needed to be asked
+            model = ClapModel(self.config)
+        try:
+            without_fusion(model, self.name)
+        except CheckpointError:
+            return False
+        return True
 
     @property
     def traps(self) -> tuple[str, ...]:
