@@ -40,7 +40,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     destroys its order. Its tokenizer gives what the model takes, and no `token_type_ids`.
 
     Raises:
-        CheckpointError: no CLAP, one of another fusion than "aff_2d", or one that is not whole: no safetensors file,
+        CheckpointError: no CLAP, one of the fusion "channel_map", or one that is not whole: no safetensors file,
             weights that are missing, not finite, of other sizes than the configuration's or of layers that it does not
             have, no tokenizer, a processor of another model, adapters alone.
         NotFoundError: nothing there.

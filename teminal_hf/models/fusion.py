@@ -19,16 +19,17 @@ def without_fusion(model: ClapModel, name: str) -> ClapModel:
     What is left gives the same embeddings to the last bit as the fused model with `is_longer=False`.
 
     Raises:
-        CheckpointError: a fusion other than "aff_2d", in which all recordings pass through the fused layers; `name` is
-            the checkpoint's.
+        CheckpointError: the fusion "channel_map", where every recording passes through the fused layers; `name` is the
+            checkpoint's. (What transformers makes of any other name, or of none, as laion/clap-htsat-fused has, is
+            "aff_2d".)
     """
     config: Any = model.config.audio_config
     if not config.enable_fusion:
         return model
-    if config.fusion_type != "aff_2d":
+    if config.fusion_type == "channel_map":
         raise CheckpointError(
-            f"{name} is fused by {config.fusion_type!r}, where every recording passes through the fusion; 'aff_2d', as "
-            "of laion/clap-htsat-fused, can be opened, and unfused checkpoints"
+            f"{name} is fused by 'channel_map', where every recording passes through the fusion; other fused "
+            "checkpoints, such as laion/clap-htsat-fused, can be opened, and unfused ones"
         )
     encoder: Any = model.audio_model.audio_encoder
     prefix = "audio_model.audio_encoder.patch_embed."

@@ -205,7 +205,11 @@ def _weights(path: str | Path, name: str) -> Generator[Finding, None, ClapModel 
     if amiss:
         return None
     yield _scale(model)
-    return without_fusion(model, name).eval()
+    try:
+        return without_fusion(model, name).eval()
+    except CheckpointError as error:
+        yield Finding("problem", str(error), "use another checkpoint")
+        return None
 
 
 def _scale(model: ClapModel) -> Finding:

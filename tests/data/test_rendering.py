@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import binomtest
 
 from support.clips import table, tone
+from support.sounding import probe, span
 from teminal_hf.audio import waveform as audio
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.groups import GroupDataset, plan
@@ -57,12 +58,6 @@ def render(
     clips: ClipTable, seed: int = 0, index: int = 0, names: Sequence[str] = VIEWS, **how: Any
 ) -> dict[str, np.ndarray]:
     return Renderer(clips, RenderSettings(RATE, **how)).views(*clips.ids[:2], seed, index, names)
-
-
-def span(wave: np.ndarray) -> tuple[int, int]:
-    """First and last sample that is not silent."""
-    loud = np.flatnonzero(np.abs(wave) > 1e-7)
-    return int(loud[0]), int(loud[-1])
 
 
 def heard(wave: np.ndarray) -> list[str]:
@@ -173,19 +168,6 @@ def test_clips_may_be_too_short_for_any_part_of_a_slot() -> None:
     for index in range(20):
         waves = render(short, index=index, window=0.3, augment=True)
         assert all(np.isfinite(wave).all() and np.abs(wave).max() > 0.01 for wave in waves.values())
-
-
-def probe(one: np.ndarray, other: np.ndarray) -> int:
-    """Right answers on the second half (60 + 60) of the threshold that does best on the first."""
-    half = len(one) // 2
-
-    def right(threshold: float, sign: int, part: slice) -> int:
-        return int((sign * one[part] < sign * threshold).sum() + (sign * other[part] >= sign * threshold).sum())
-
-    train, test = slice(0, half), slice(half, None)
-    choices = [(right(t, sign, train), t, sign) for t in np.unique(np.r_[one[train], other[train]]) for sign in (1, -1)]
-    _, threshold, sign = max(choices)
-    return right(threshold, sign, test)
 
 
 def test_the_probe_finds_what_is_there() -> None:
@@ -300,75 +282,3 @@ def test_group_dataset_renders_the_rows_of_both_stages(clips: ClipTable) -> None
 def test_a_bad_clip_is_named(clips: ClipTable) -> None:
     with pytest.raises(audio.BadClipError, match=re.escape("clip 'b' is silent")):
         render(table({"a": tone(LOW, 1, RATE), "b": np.zeros(RATE, np.float32)}, "xy"))
-
-
-# Scenes of three
-
-
-def pitches(wave: np.ndarray) -> list[set[int]]:
-    """The frequencies heard in each 0.1 s of the sounding part, in turns, each set once."""
-    start, stop = span(wave)
-    frames = wave[start : start + (stop - start) // 1600 * 1600].reshape(-1, 1600)
-    spectra = np.abs(np.fft.rfft(frames, axis=1)) / 800
-    found = [{f for f in (LOW, HIGH, MIDDLE) if s[f // 10 - 1 : f // 10 + 2].max() > 0.01} for s in spectra]
-    return [each for i, each in enumerate(found) if each and (i == 0 or each != found[i - 1])]
-
-
-MIDDLE = 1000
-
-
-@pytest.mark.parametrize("index", range(8))
-def test_scenes_of_three_are_in_their_order_at_one_level(index: int) -> None:
-    sounds = {"a": tone(LOW, 4.0, RATE), "b": tone(HIGH, 2.0, RATE, 0.05), "c": tone(MIDDLE, 5.0, RATE, 0.3)}
-    renderer = Renderer(table(sounds, "xyz"), RenderSettings(RATE, gap=0.2 * (index % 2)))
-    scenes = renderer.sounds(("a", "b", "c"), 0, index, ["three", "nested", "clip", "forward"])
-    assert set(scenes) == {"three", "nested", "clip", "forward"}
-    # Where two frames of 0.1 s meet inside one, both sounds are heard.
-    assert [each for each in pitches(scenes["three"]) if len(each) == 1] == [{LOW}, {HIGH}, {MIDDLE}]
-    nested = [each for each in pitches(scenes["nested"]) if len(each) < 3]
-    assert nested == ([{LOW}, {HIGH, MIDDLE}] if index % 4 < 2 else [{HIGH, MIDDLE}, {LOW}])
-    for name in ("three", "nested"):
-        assert len(scenes[name]) == 10 * RATE and np.abs(scenes[name]).max() <= 0.99
-        start, stop = span(scenes[name])
-        assert 20 * np.log10(np.sqrt(np.mean(scenes[name][start : stop + 1] ** 2))) == pytest.approx(-20, abs=1)
-    np.testing.assert_array_equal(scenes["forward"], renderer.views("a", "b", 0, index)["forward"])
-    again = renderer.sounds(("a", "b", "c"), 0, index, ["three"])["three"]
-    np.testing.assert_array_equal(scenes["three"], again)
-
-
-def test_the_third_clip_is_part_of_what_a_recording_is() -> None:
-    sounds = {name: tone(LOW, 1.0, RATE) for name in "abc"} | {"d": tone(HIGH, 1.0, RATE)}
-    renderer = Renderer(table(sounds, "xxyy").usable(RATE), RenderSettings(RATE))
-    ids = {renderer.recordings_id([((*"ab", *third), 0, 0)], "three") for third in ("", "c", "d")}
-    assert len(ids) == 3
-
-
-# A long sound and a short one
-
-
-@pytest.mark.parametrize("index", range(8))
-def test_one_sound_lasts_three_times_as_long_as_the_other(index: int) -> None:
-    """Whatever the clips last themselves: 6 s and 2 s of the window's 10."""
-    sounds = {"a": tone(LOW, 0.7, RATE), "b": tone(HIGH, 7.0, RATE, 0.05)}
-    wave = Renderer(table(sounds, "xy"), RenderSettings(RATE)).sounds("ab", 0, index, ["duration"])["duration"]
-    assert [each for each in pitches(wave) if len(each) == 1] == [{LOW}, {HIGH}]
-    start, stop = span(wave)
-    assert (stop - start) / RATE == pytest.approx(8, abs=0.01)
-    frames = np.abs(np.fft.rfft(wave[start : start + 79 * 1600].reshape(79, 1600), axis=1))
-    low = int((frames[:, LOW // 10] > frames[:, HIGH // 10]).sum())
-    assert low == pytest.approx(60 if index % 4 > 1 else 20, abs=1)
-    assert 20 * np.log10(np.sqrt(np.mean(wave[start : stop + 1] ** 2))) == pytest.approx(-20, abs=0.5)
-
-
-def test_a_probe_of_durations_and_level_does_not_tell_which_of_the_two_is_long(clips: ClipTable) -> None:
-    """Nor which recording holds one sound alone: see the test of views that share length, place and level."""
-    renderer = Renderer(clips, RenderSettings(RATE))
-    features: dict[bool, list[list[float]]] = {True: [], False: []}
-    for row in plan("stage_b", clips, 240, 0):
-        wave = renderer.scene("duration", (row["clip_a"], row["clip_b"]), row["seed"], row["group_id"])
-        start, stop = span(wave)
-        features[row["group_id"] % 4 > 1].append([start, stop, stop - start, audio.rms(wave)])
-    long, short = (np.array(features[kind]) for kind in (True, False))
-    for feature in range(4):
-        right = probe(long[:, feature], short[:, feature])
-        assert binomtest(right, 120, 0.5).pvalue > 0.01, (feature, right)

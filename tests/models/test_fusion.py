@@ -23,12 +23,14 @@ from teminal_hf.training.trainer import TeminalTrainer
 N_FUSION = 30
 
 
-@pytest.fixture
-def fused(tmp_path: Path) -> Path:
-    """A fused checkpoint as transformers writes it, its processor with it."""
+@pytest.fixture(params=["aff_2d", None])
+def fused(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A fused checkpoint as transformers writes it, its processor with it; laion/clap-htsat-fused names no type."""
     processor = tiny_processor()
     processor.feature_extractor.truncation = "fusion"
-    tiny_clap(fused=True).save_pretrained(tmp_path / "fused")
+    model = tiny_clap(fused=True)
+    model.config.audio_config.fusion_type = request.param
+    model.save_pretrained(tmp_path / "fused")
     processor.save_pretrained(tmp_path / "fused")
     return tmp_path / "fused"
 
