@@ -17,7 +17,7 @@ COMMANDS = {
     "search": "which recordings of a folder fit a caption?",
     "push": "publish a finished run on the Hub, or go on with a push that failed",
     "data": "publish the manifests, hear and see a group, export tasks to mteb",
-    "metric": "publish ZSTE as a metric",
+    "metric": "publish ZSTE or clap_order as a metric",
     "demo": "a page in the browser: which caption do base and post-trained prefer?",
     "doctor": "is a checkpoint fit to hear order, in your clips?",
     "cache": "decoded clips and frozen prefixes that runs left on disk",

@@ -125,6 +125,15 @@ def evenly_spaced(waveform: Waveform, encoder: Encoder) -> list[tuple[int, Wavef
     return [(start, waveform[start : start + window]) for start in starts.tolist()]
 
 
+def mean_embeds(encoder: Encoder, waveforms: Sequence[Waveform]) -> tuple[NDArray[np.float64], list[int]]:
+    """Of each recording, at the encoder's rate and of any length, the mean of its windows' embeddings (n, D), and how
+    many windows it had. Similarities to that mean are the means of theirs, as `rank` has them."""
+    parts = [[window for _, window in evenly_spaced(waveform, encoder)] for waveform in waveforms]
+    rows = audio_embeds(encoder, [window for windows in parts for window in windows])
+    counts = [len(windows) for windows in parts]
+    return np.stack([each.mean(axis=0) for each in np.split(rows, np.cumsum(counts)[:-1])]), counts
+
+
 def waveform_of(sound: str | Path | Waveform, encoder: Encoder) -> Waveform:
     """A file, or a mono array at the encoder's rate, as (samples,).
 

@@ -10,7 +10,7 @@ from teminal_hf.storage.packaged import cards_folder
 CARD = "README.md"
 PAPER = "2408.09269"
 GRADIO_VERSION = "6.31.0"  # the tested one; Spaces run on it
-DATASET, METRIC = "teminal/esc50-temporal", "teminal/zste"  # their names on the Hub
+DATASET, METRIC, ORDER_METRIC = "teminal/esc50-temporal", "teminal/zste", "teminal/clap_order"  # their names on the Hub
 
 CITATION = """\
 @article{sinha2024teminal,

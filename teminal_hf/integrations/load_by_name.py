@@ -12,17 +12,17 @@ import wrapt
 logger = logging.getLogger(__name__)
 
 DATASET_NAME = "teminal/esc50-temporal"
-METRIC_NAMES = ("zste", "teminal/zste")
 HOOKED = {"datasets.load": "dataset_module_factory", "evaluate.loading": "evaluation_module_factory"}
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_METRIC_FILE = str(_PACKAGE / "evaluation" / "zste.py")
+METRIC_FILES = {"zste": _PACKAGE / "evaluation" / "zste.py", "clap_order": _PACKAGE / "integrations" / "clap_order.py"}
+_METRICS = {name: file for short, file in METRIC_FILES.items() for name in (short, f"teminal/{short}")}
 
 
 @functools.cache
 def register() -> None:
-    """Let `load_dataset("teminal/esc50-temporal")`, `evaluate.load("zste")` and `evaluate.load("teminal/zste")` find
-    what is in this package.
+    """Let `load_dataset("teminal/esc50-temporal")`, `evaluate.load("zste")` and `evaluate.load("clap_order")` (and
+    with "teminal/" before them) find what is in this package.
 
     It wraps one function of each library as soon as that is imported (neither is imported here), and passes on every
     other name, any `revision`, `data_files` (the published manifests), any `module_type` but "metric", and a local
@@ -65,10 +65,10 @@ def find_dataset(
 def find_metric(
     original: Any, path: str, module_type: str | None = None, revision: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
-    """`evaluate.loading.evaluation_module_factory` with the metric of this package."""
-    is_ours = path in METRIC_NAMES and revision is None and module_type in (None, "metric")
-    if is_ours and not os.path.isfile(os.path.join(path, "zste.py")):
-        path = _METRIC_FILE
+    """`evaluate.loading.evaluation_module_factory` with the metrics of this package."""
+    is_ours = path in _METRICS and revision is None and module_type in (None, "metric")
+    if is_ours and not os.path.isfile(os.path.join(path, _METRICS[path].name)):
+        path = str(_METRICS[path])
     return original(path, module_type, revision, *args, **kwargs)
 
 

@@ -1,6 +1,5 @@
 """Any encoder put through an order test."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import DataError
 from teminal_hf.evaluation.bootstrap import paired_bootstrap
 from teminal_hf.evaluation.evaluator import row_of
-from teminal_hf.evaluation.ranking import evenly_spaced
-from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
+from teminal_hf.evaluation.ranking import mean_embeds
+from teminal_hf.models.encoder import Encoder, text_embeds
 from teminal_hf.order_tests.questions import Answers, OrderTest, Recording
 
 RECORDINGS = 16  # decoded at a time
@@ -63,22 +62,18 @@ def check_comparable(test: OrderTest) -> None:
 
 
 def _heard(recordings: tuple[Recording, ...], encoder: Encoder) -> tuple[NDArray[np.float64], int]:
-    """(recordings, D), of each the mean over its windows: similarities to it are the means of theirs. And how many had
-    several."""
-    embeds, counts = [], []
+    """Their mean embeddings (recordings, D), and how many had several windows."""
+    embeds, windowed = [], 0
     for start in range(0, len(recordings), RECORDINGS):
-        parts = list(_parts(recordings[start : start + RECORDINGS], encoder))
-        rows = audio_embeds(encoder, [window for recording in parts for window in recording])
-        sizes = [len(recording) for recording in parts]
-        embeds += [rows_of.mean(axis=0) for rows_of in np.split(rows, np.cumsum(sizes)[:-1])]
-        counts += sizes
-    return np.stack(embeds), sum(count > 1 for count in counts)
+        waveforms = [_whole(recording, encoder) for recording in recordings[start : start + RECORDINGS]]
+        rows, counts = mean_embeds(encoder, waveforms)
+        embeds.append(rows)
+        windowed += sum(count > 1 for count in counts)
+    return np.concatenate(embeds), windowed
 
 
-def _parts(recordings: tuple[Recording, ...], encoder: Encoder) -> Iterator[list[Waveform]]:
-    for recording in recordings:
-        whole = np.concatenate([read_sound(path, encoder.sampling_rate) for path in recording])
-        yield [window for _, window in evenly_spaced(whole, encoder)]
+def _whole(recording: Recording, encoder: Encoder) -> Waveform:
+    return np.concatenate([read_sound(path, encoder.sampling_rate) for path in recording])
 
 
 def _row(answers: Answers) -> dict[str, Any]:

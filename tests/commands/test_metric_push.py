@@ -1,4 +1,4 @@
-"""ZSTE by name, by path and from a Space, with and without the package."""
+"""The metrics by name, by path and from a Space, with and without the package."""
 
 import importlib.util
 import json
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from support.clients import client, without_package
+from support.clips import tone
 from support.hub_server import HubServer
 from support.needs import missing
 from support.paths import ROOT
@@ -76,10 +78,40 @@ def test_with_the_package_no_hub_is_asked(published: HubServer, tmp_path: Path) 
 
 
 def test_another_name_for_the_space_is_refused() -> None:
-    with pytest.raises(SystemExit, match="in a Space called zste: NAME/zste, not teminal/order"):
+    with pytest.raises(SystemExit, match="NAME/zste or NAME/clap_order, not teminal/order"):
         cli.main(["metric", "push", "--to", "teminal/order"])
 
 
+def test_clap_order_is_pushed_too_and_its_page_computes(published: HubServer, tmp_path: Path) -> None:
+    push = ["-m", "teminal_hf.commands.cli", "metric", "push", "--to", "teminal/clap_order"]
+    assert "/spaces/teminal/clap_order" in client(published, tmp_path, *push, cwd=tmp_path)
+    files, cards = published.repo("space", "teminal/clap_order").files, ROOT / "hub_cards" / "clap_order"
+    assert set(files) == {"clap_order.py", "README.md", "app.py", "requirements.txt"}
+    assert files["clap_order.py"] == (ROOT / "teminal_hf" / "integrations" / "clap_order.py").read_bytes()
+    assert all(files[name] == (cards / name).read_bytes() for name in ("README.md", "app.py", "requirements.txt"))
+    if importlib.util.find_spec("gradio") is None:
+        missing('the page needs gradio: pip install "teminal-hf[demo]"')
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    soundfile.write(tmp_path / "sound.wav", tone(300, 1, 16_000), 16_000)
+    said = client(published, tmp_path, "-c", ORDER_PAGE, cwd=tmp_path)
+    assert "there is no file none.wav" in said
+    result, given = results(said, 2)
+    assert result["n_order"] == 1 and given["n_order"] == 1 and result["margins"] != given["margins"]
+
+
+ORDER_PAGE = """
+import json, sys
+sys.path.insert(0, ".")
+import app, gradio
+assert isinstance(app.page(), gradio.Blocks)
+try:
+    app.compute("none.wav", app.EXAMPLE, "", "clap-mini")
+except gradio.Error as error:
+    print(error)
+print(json.dumps(app.compute("sound.wav", app.EXAMPLE, "", "clap-mini")))
+print(json.dumps(app.compute("sound.wav", app.EXAMPLE, "wind", "clap-mini")))
+"""
 PAGE = """
 import json, sys
 sys.path.insert(0, {folder!r})

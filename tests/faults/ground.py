@@ -28,7 +28,7 @@ HALVES = ("*.draft", ".tmp*", "push-*")
 _IMPORTED = ("cli", "train", "evaluate", "compare", "rank", "push", "data", "metric", "demo", "doctor", "cache")
 _IMPORTED = (
     *(f"teminal_hf.commands.{name}" for name in _IMPORTED),
-    *("teminal_hf.runs.methods", "teminal_hf.evaluation.publishing", "teminal_hf.evaluation.ranking"),
+    *("teminal_hf.runs.methods", "teminal_hf.integrations.publishing", "teminal_hf.evaluation.ranking"),
     *("teminal_hf.tools.doctor", "teminal_hf.tools.space"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin"),
 )

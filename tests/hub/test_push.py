@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from teminal_hf.errors import ConfigError, DataError, PushError
-from teminal_hf.evaluation.publishing import push_metric
 from teminal_hf.hub import push
 from teminal_hf.hub.push import push_folder
+from teminal_hf.integrations.publishing import push_metric
 
 PORTAL = "502 Bad Gateway for url: https://hub/api/x. <!DOCTYPE html><html><body>Sign in to the network</body></html>"
 TWICE = "404 Client Error. (https://hub/api/x) Not found: https://hub/api/x."

@@ -12,6 +12,7 @@ import pytest
 from evaluate import loading
 
 from teminal_hf.evaluation import zste
+from teminal_hf.integrations import clap_order
 from teminal_hf.integrations import load_by_name as hooks
 
 
@@ -24,10 +25,12 @@ def resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return loading.evaluation_module_factory
 
 
-def test_hook_resolves_its_two_names(resolve: Any) -> None:
-    for name in ("zste", "teminal/zste"):
-        assert resolve(name, download_mode="x") == ((zste.__file__, None, None), {"download_mode": "x"})
-        assert resolve(name, module_type="metric") == ((zste.__file__, "metric", None), {})
+@pytest.mark.parametrize("metric", [zste, clap_order], ids=["zste", "clap_order"])
+def test_hook_resolves_its_names(resolve: Any, metric: Any) -> None:
+    short = Path(metric.__file__).stem
+    for name in (short, f"teminal/{short}"):
+        assert resolve(name, download_mode="x") == ((metric.__file__, None, None), {"download_mode": "x"})
+        assert resolve(name, module_type="metric") == ((metric.__file__, "metric", None), {})
 
 
 def test_hook_passes_everything_else_through(resolve: Any, tmp_path: Path) -> None:
@@ -36,9 +39,9 @@ def test_hook_passes_everything_else_through(resolve: Any, tmp_path: Path) -> No
     assert resolve("zste", revision="main") == (("zste", None, "main"), {})
     assert resolve("teminal/zste", None, "v1", "config") == (("teminal/zste", None, "v1", "config"), {})
     assert resolve("zste", module_type="comparison") == (("zste", "comparison", None), {})
-    for name in ("zste", "teminal/zste"):
+    for name in ("zste", "teminal/zste", "clap_order"):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "zste.py").touch()
+        (tmp_path / name / f"{Path(name).name}.py").touch()
         assert resolve(name) == ((name, None, None), {})
 
 
@@ -121,6 +124,8 @@ for name in ("zste", "teminal/zste", sys.argv[1]):
     assert not hasattr(sys.modules[type(metric).__module__], "COPY")
     check(metric)
 check(evaluate.combine(["zste"]))
+for name in ("clap_order", "teminal/clap_order"):
+    assert type(evaluate.load(name)).__name__ == "ClapOrder"
 
 # A local folder of the same name is evaluate's to find.
 copy.parent.rename("zste")

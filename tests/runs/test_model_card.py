@@ -11,9 +11,9 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from support.paths import GOLDEN, ROOT
 from teminal_hf.evaluation import zste
-from teminal_hf.evaluation.publishing import metric_card
 from teminal_hf.evaluation.zste import wilson_interval
 from teminal_hf.hub.cards import CITATION
+from teminal_hf.integrations.publishing import metric_card, order_metric_card
 from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
 from teminal_hf.runs.model_card import model_card
 
@@ -154,17 +154,25 @@ def test_a_stage_a_is_not_blamed(tmp_path: Path) -> None:
     assert "and stage A is not meant to teach it" in model_card(run, "a/b")
 
 
+SECTIONS = (
+    "Description",
+    "How to use",
+    "Inputs",
+    "Output values",
+    "Values from popular papers",
+    "Limitations",
+    "Citation",
+)
+
+
 def test_metric_card(regenerate_golden: bool) -> None:
     text = metric_card()
     compare(text, ROOT / "hub_cards" / "zste" / "README.md", regenerate_golden)
-    for section in (
-        "Description",
-        "How to use",
-        "Inputs",
-        "Output values",
-        "Values from popular papers",
-        "Limitations",
-        "Citation",
-    ):
-        assert f"\n## {section}" in text
+    assert all(f"\n## {section}" in text for section in SECTIONS)
     assert all(f" {task}" in text for task in zste.TASKS)
+
+
+def test_order_metric_card(regenerate_golden: bool) -> None:
+    text = order_metric_card()
+    compare(text, ROOT / "hub_cards" / "clap_order" / "README.md", regenerate_golden)
+    assert all(f"\n## {section}" in text for section in SECTIONS)
