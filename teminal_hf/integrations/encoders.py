@@ -12,7 +12,7 @@ from teminal_hf.integrations.foreign_encoders import (
     MtebEncoder,
     SentenceTransformerEncoder,
 )
-from teminal_hf.models.checkpoint import checkpoint_path, load_clap, saying_what_is_wrong, type_of
+from teminal_hf.models.checkpoint import checkpoint_path, first_line, load_clap, saying_what_is_wrong, type_of
 from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.encoder import Encoder
 from teminal_hf.models.pe_audio import MODEL_TYPES as PE_AUDIO
@@ -36,11 +36,14 @@ def load_encoder(name: str) -> Encoder:
         CheckpointError: another kind of model, or one that is not whole (see `load_clap`).
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
-        MissingExtraError: sentence-transformers is not installed.
+        MissingExtraError: a package that it needs is not installed, such as sentence-transformers.
     """
     if (Path(name) / "modules.json").is_file():
         return SentenceTransformerEncoder(_sentence_transformer(name))
-    kind = type_of(name)
+    try:
+        kind = type_of(name)
+    except ImportError as error:  # before 5.23 transformers wants timm for the configuration of PE-Audio-Video
+        raise MissingExtraError(f"{name} cannot be opened by what is installed: {first_line(error)}") from error
     if kind == "clap":
         return ClapEncoder(*load_clap(name))
     if kind in PE_AUDIO:

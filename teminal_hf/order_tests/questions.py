@@ -75,8 +75,8 @@ class Gallery:
 
     def answers(self, similarity: NDArray[np.float64]) -> dict[str, "Answers"]:
         scores = similarity[np.ix_(self.recordings, self.captions)]
-        means = np.array(self.meanings)
-        fits = means[:, None] == means[None]
+        meanings = np.array(self.meanings)
+        fits = meanings[:, None] == meanings[None]
         found = [retrieval(each, fits)["R@1"] for each in (scores, scores.T)]
         return {row: Answers(r.values, r.chance, self.groups) for row, r in zip(self.rows, found, strict=True)}
 
