@@ -12,93 +12,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from support.zste_said import BY_TASK, CLIPS, ITEMS, C, classes_of, of_group, table, truths, understood
 from teminal_hf.clips.sources import sound_bank
-from teminal_hf.clips.table import ClipTable
 from teminal_hf.data import zste_items
 from teminal_hf.data.captions import HELD_OUT_CONNECTIVES
 from teminal_hf.data.groups import plan
-from teminal_hf.data.zste_items import EDITIONS, GALLERY, RETRIEVAL, ZSTE_TASKS, Item, plan_zste
+from teminal_hf.data.zste_items import EDITIONS, GALLERY, RETRIEVAL, ZSTE_TASKS, plan_zste
 from teminal_hf.errors import ConfigError
-from teminal_hf.evaluation.zste import score
-
-
-def table(classes: int, per_class: int) -> ClipTable:
-    """Clips "c03/1" of class "c03_x": captions say "c03 x"."""
-    names = [f"c{c:02d}" for c in range(classes) for _ in range(per_class)]
-    ids = tuple(f"{name}/{i}" for i, name in enumerate(names))
-    return ClipTable(
-        ids, tuple(f"{n}_x" for n in names), (1,) * len(ids), tuple(range(len(ids))), ids, lambda row, rate: None
-    )
-
-
-C = 20
-CLIPS = table(C, 10)
-ITEMS = plan_zste(CLIPS, seed=5)
-BY_TASK = {task: [item for item in ITEMS if item.task == task] for task in ZSTE_TASKS}
-
-SAID = [  # pattern, relation, whether the class named first is heard first
-    (r"(\S+) x (?:before|followed by|then) (\S+) x", "sequence", True),
-    (r"(\S+) x (?:after|preceded by) (\S+) x", "sequence", False),
-    (r"(\S+) x while (\S+) x", "overlap", True),
-    (r"(\S+) x and (\S+) x", "overlap or sequence", True),
-    (r"(\S+) x without (\S+) x", "without", True),
-    (r"a long (\S+) x before a short (\S+) x", "long first", True),
-    (r"a short (\S+) x after a long (\S+) x", "long first", False),
-    (r"a short (\S+) x before a long (\S+) x", "short first", True),
-    (r"a long (\S+) x after a short (\S+) x", "short first", False),
-    (r"(\S+) x before (\S+) x before (\S+) x", "sequence", True),
-    (r"(\S+) x after (\S+) x after (\S+) x", "sequence", False),
-]
-NESTED = {  # of three sounds: which is alone, and where
-    r"(?P<alone>\S+) x before (\S+) x and (\S+) x": "first",
-    r"(\S+) x and (\S+) x after (?P<alone>\S+) x": "first",
-    r"(?P<alone>\S+) x after (\S+) x and (\S+) x": "last",
-    r"(\S+) x and (\S+) x before (?P<alone>\S+) x": "last",
-}
-
-
-def understood(caption: str) -> tuple[str, Any]:
-    """What a caption says, with the classes in the order they are heard (an overlap's as a set)."""
-    for pattern, relation, in_order in SAID:
-        if match := re.fullmatch(pattern, caption):
-            pair = match.groups() if in_order else match.groups()[::-1]
-            return relation, (frozenset(pair) if "overlap" in relation else pair)
-    for pattern, place in NESTED.items():
-        if match := re.fullmatch(pattern, caption):
-            return place, (match["alone"], frozenset(match.groups()) - {match["alone"]})
-    match = re.fullmatch(r"(this is a sound of|the first sound is|the second sound is) (\S+) x", caption)
-    assert match, caption
-    return match.group(1), match.group(2)
-
-
-def classes_of(item: Item) -> tuple[str, str]:
-    return item.clip_a.split("/")[0], item.clip_b.split("/")[0]
-
-
-def truths(item: Item, view: str) -> list[tuple[str, Any]]:
-    """What is true of a view of the item, as `understood` puts it."""
-    a, b = classes_of(item)
-    if item.task.startswith("5"):
-        return [("the first sound is", a), ("the second sound is", b)]
-    if item.task in ("1", "2A", "2B", "2C", "2D"):
-        return [("this is a sound of", c) for c in ((a,) if view == "clip" else (a, b))]
-    if item.task == "N":
-        return [("without", (a, b)) if view == "single" else ("overlap or sequence", frozenset((a, b)))]
-    if item.task == "D":
-        return [("long first" if item.group_id % 4 > 1 else "short first", (a, b))]
-    c = item.clip_c.split("/")[0]
-    heard = {
-        "three": ("sequence", (a, b, c)),
-        "nested": ("first" if item.group_id % 4 < 2 else "last", (a, frozenset((b, c)))),
-        "forward": ("sequence", (a, b)),
-        "reversed": ("sequence", (b, a)),
-        "overlay": ("overlap", frozenset((a, b))),
-    }
-    return [heard[view]]
-
-
-def of_group(group_id: int) -> Item:
-    return BY_TASK["3O"][group_id]
 
 
 def test_every_clip_at_most_once_per_position_and_classes_differ() -> None:
@@ -292,71 +212,6 @@ def test_prompt_of_class_names() -> None:
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_zste(CLIPS, **options)
-
-
-# With the metric
-
-
-def scored(scores: Any) -> dict[str, Any]:
-    predictions = [scores(item) for item in ITEMS]
-    return score(predictions, [list(item.right) for item in ITEMS], [item.task for item in ITEMS])
-
-
-def n_scores(item: Item) -> int:
-    return len(item.candidates) * len(item.views) * max(1, len(item.gallery))
-
-
-def test_an_oracle_is_always_right() -> None:
-    """It compares what each caption says with what is true of each recording."""
-
-    def oracle(item: Item) -> list[float]:
-        said = [understood(candidate) for candidate in item.candidates]
-        groups = [of_group(group) for group in item.gallery] or [item]
-        return [float(s in truths(group, view)) for group in groups for view in item.views for s in said]
-
-    result = scored(oracle)
-    assert all(result[task]["accuracy"] == 1 for task in ZSTE_TASKS)
-    assert result["temporal_average"] == result["order_average"] == 1
-
-
-def test_guessing_is_at_chance() -> None:
-    rng = np.random.default_rng(0)
-    result = scored(lambda item: rng.random(n_scores(item)))
-    for task in ZSTE_TASKS:
-        row = result[task]
-        # An item of 5B is the mean of two halves, each at chance.
-        n = row["n"] * (2 if task == "5B" else 1)
-        assert binomtest(round(row["accuracy"] * n), n, row["chance"]).pvalue > 1e-3, task
-    assert result["1"]["chance"] == 1 / C and result["5A"]["chance"] == 1 / C**2
-
-
-def test_knowing_the_classes_but_no_relation_is_at_chance() -> None:
-    """A bag of words that hears the right sounds: 3O, 8 and G at nothing (ties), tasks 3 and 4 at nothing."""
-
-    def bag(item: Item) -> list[float]:
-        named = [set(re.findall(r"c\d\d", candidate)) for candidate in item.candidates]
-        groups = [of_group(group) for group in item.gallery] or [item]
-        return [float(len({*classes_of(g)} & names)) for g in groups for _ in item.views for names in named]
-
-    result = scored(bag)
-    assert all(result[task]["accuracy"] == 0 for task in ("3A", "3B", "3O", "4A", "4B", "8", "G", "N", "D", "R@1"))
-    assert result["R@5"]["accuracy"] == 1  # of the 201 three are of these two sounds
-
-
-def test_first_named_first_heard_wins_half() -> None:
-    """Wordings are balanced: a model that takes the order of the words for the order of the sounds is at chance."""
-
-    def naive(item: Item) -> list[float]:
-        a = classes_of(item)[0]
-        return [
-            float(candidate.startswith(a) == (view == "forward"))
-            for _ in item.gallery or [0]
-            for view in item.views
-            for candidate in item.candidates
-        ]
-
-    result = scored(naive)
-    assert all(result[task]["accuracy"] == 0.5 for task in ("3O", "8", "G"))
 
 
 def test_three_sounds_are_of_three_classes_and_two_classes_have_no_such_task(caplog: pytest.LogCaptureFixture) -> None:

@@ -66,7 +66,8 @@ def test_recordings_as_transformers_embeds_them(runtime: Any, folder: Path, n: i
 
 @pytest.mark.parametrize("captions", [CAPTIONS[:1], CAPTIONS[1:2], CAPTIONS[:2], CAPTIONS, CAPTIONS * 3])
 def test_captions_as_transformers_embeds_them(runtime: Any, folder: Path, captions: list[str]) -> None:
-    tokens = ClapProcessor.from_pretrained(folder).tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
+    tokenizer = ClapProcessor.from_pretrained(folder).tokenizer
+    tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
     model = ClapModel.from_pretrained(checkpoint_path(CLAP_MINI)).eval()
     with torch.no_grad():
         truth = model.get_text_features(**tokens).pooler_output

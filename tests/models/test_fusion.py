@@ -17,6 +17,7 @@ from teminal_hf.models.checkpoint import load_clap, save_clap
 from teminal_hf.models.embed import embed_audio
 from teminal_hf.models.fusion import without_fusion
 from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.tools.doctor import diagnose
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
 
@@ -132,3 +133,14 @@ def test_an_extractor_of_the_other_kind_is_refused(fused: Path) -> None:
         CheckpointError, match=r"truncation='rand_trunc', an unfused model's, and .* enable_fusion=True"
     ):
         load_clap(str(fused))
+
+
+def test_what_cannot_be_opened_is_a_finding_of_the_doctor(tmp_path: Path) -> None:
+    processor = tiny_processor()
+    processor.feature_extractor.truncation = "fusion"
+    processor.save_pretrained(tmp_path)
+    config = tiny_clap(fused=True).config
+    config.audio_config.fusion_type = "channel_map"
+    ClapModel(config).save_pretrained(tmp_path)
+    found = [finding for finding in diagnose(str(tmp_path)) if finding.level == "problem"]
+    assert ["is fused by 'channel_map', where every recording passes" in finding.what for finding in found] == [True]

@@ -1,6 +1,5 @@
 """What `teminal doctor` finds, on tiny checkpoints; what it says of plain transformers, against plain transformers."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import BertConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from support.tiny import RATE, SAMPLES, tiny_clap, tiny_processor
@@ -82,19 +80,6 @@ def test_a_fused_checkpoint_is_opened_unfused_and_asked(tmp_path: Path) -> None:
     one(findings, "a fused CLAP checkpoint: .* This package opens it unfused", "warning")
     one(findings, "mixes three random crops of it, of which each loses 67%", "warning")
     assert "order check" in findings[-1].what
-
-
-def test_a_fusion_that_cannot_be_taken_out_is_a_finding(tmp_path: Path) -> None:
-    model = tiny_clap(fused=True)
-    name = saved(tmp_path, model, processor_with(truncation="fusion"))
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["audio_config"]["fusion_type"] = "channel_map"
-    weights = load_file(tmp_path / "model.safetensors")
-    projection = "audio_model.audio_encoder.patch_embed.proj.weight"
-    weights[projection] = weights[projection].repeat(1, 4, 1, 1)  # all four spectrograms at once
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    one(diagnose(name), "is fused by 'channel_map', where every recording passes through the fusion", "problem")
 
 
 def test_an_extractor_for_fused_weights_beside_unfused_ones(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for more, message in (
         (["--index", "-1"], "index must be at least 0, got -1"),
-        (["--stage", "zste", "--index", "100000"], r"there is no row 100000: these clips give 1536 of zste"),
+        (["--stage", "zste", "--index", "100000"], r"there is no row 100000: these clips give 1728 of zste"),
         (["--data_dir", "nowhere"], "nowhere is no ESC-50 folder"),
     ):
         with pytest.raises(SystemExit, match=f"^error: {message}"):
