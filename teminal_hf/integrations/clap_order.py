@@ -186,7 +186,8 @@ class ClapOrder(evaluate.Metric):
     # evaluate adds its own words to these docstrings, and fails where there are none.
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """One recording and its caption."""
-        super().add(prediction=_stored(prediction), reference=reference, **kwargs)
+        # With datasets 4.0 evaluate's own writes it later than batches that come after it: out of order.
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Recordings and their captions."""
