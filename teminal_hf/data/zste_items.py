@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -126,10 +126,12 @@ def plan_zste(
         logger.warning("no task %s: three sounds need three classes, of which these folds hold two", left_out)
         tasks = [task for task in tasks if task not in _OF_THREE]
     pairs = _pairs(clips, seed)[:n_groups]
-    galleries = _galleries([frozenset((clips.labels[a], clips.labels[b])) for a, b in pairs])
-    if (smallest := min(map(len, galleries))) < 2 and any(task in RETRIEVAL for task in tasks):
-        logger.warning("no task R: its gallery needs groups of other pairs of classes, found %d", smallest - 1)
-        tasks = [task for task in tasks if task not in RETRIEVAL]
+    galleries: list[list[int]] = []
+    if any(task in RETRIEVAL for task in tasks):
+        galleries = _galleries([frozenset((clips.labels[a], clips.labels[b])) for a, b in pairs])
+        if (smallest := min(map(len, galleries))) < 2:
+            logger.warning("no task R: its gallery needs groups of other pairs of classes, found %d", smallest - 1)
+            tasks = [task for task in tasks if task not in RETRIEVAL]
     items = []
     for group_id, (a, b) in enumerate(pairs):
         pair = (clips.labels[a], clips.labels[b])
@@ -179,9 +181,12 @@ def _galleries(classes: Sequence[frozenset[str]]) -> list[list[int]]:
     """Of each group itself and those that follow it, from the first again after the last, of other pairs of classes:
     what says the same would be right as well."""
     n = len(classes)
-    following = ([(group + step) % n for step in range(1, n)] for group in range(n))
-    others = ([i for i in rest if classes[i] != classes[group]] for group, rest in enumerate(following))
-    return [[group, *rest[: GALLERY - 1]] for group, rest in enumerate(others)]
+    galleries = []
+    for group in range(n):
+        following = ((group + step) % n for step in range(1, n))
+        others = (i for i in following if classes[i] != classes[group])
+        galleries.append([group, *islice(others, GALLERY - 1)])  # no more are looked for: there may be many groups
+    return galleries
 
 
 def _of_three(
