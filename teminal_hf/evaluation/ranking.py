@@ -60,9 +60,8 @@ def rank(encoder: Encoder, sound: str | Path | Waveform, captions: Sequence[str]
         NotFoundError: no such file.
     """
     check_captions(captions)
-    windows = [window for _, window in evenly_spaced(waveform_of(sound, encoder), encoder)]
-    similarity = (audio_embeds(encoder, windows) @ text_embeds(encoder, captions).T).mean(axis=0).tolist()
-    return ranking(captions, similarity, len(windows))
+    (audio,), (windows,) = mean_embeds(encoder, [waveform_of(sound, encoder)])
+    return ranking(captions, (text_embeds(encoder, captions) @ audio).tolist(), windows)
 
 
 def ranking(captions: Sequence[str], similarity: Sequence[float], windows: int) -> Ranking:

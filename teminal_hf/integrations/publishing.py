@@ -4,6 +4,7 @@ import shlex
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import SpaceCardData
 
@@ -50,32 +51,27 @@ def push_metric(name: str, *, private: bool | None = None) -> str:
 
 def metric_card(repo_id: str = METRIC) -> str:
     """README.md of ZSTE's Space."""
-    return render_card(
+    return _card(
+        repo_id,
         "metric.md.jinja",
-        _card_data("ZSTE", "zero-shot", "Does an audio-language model hear order?"),
-        repo_id=repo_id,
-        paper=PAPER,
+        ("ZSTE", "zero-shot", "Does an audio-language model hear order?"),
         tasks=zste.TASKS,
         two_right=[task for task in zste.TASKS if task in zste.TWO_RIGHT],
         temporal_tasks=zste.TEMPORAL_TASKS,
         order_tasks=zste.ORDER_TASKS,
-        citation=CITATION.strip(),
     )
 
 
 def order_metric_card(repo_id: str = ORDER_METRIC) -> str:
     """README.md of clap_order's Space."""
-    return render_card(
-        "clap_order.md.jinja",
-        _card_data("CLAP order", "text-to-audio", "Does generated audio keep its caption's order?"),
-        repo_id=repo_id,
-        paper=PAPER,
-        citation=CITATION.strip(),
-    )
+    about = ("CLAP order", "text-to-audio", "Does generated audio keep its caption's order?")
+    return _card(repo_id, "clap_order.md.jinja", about)
 
 
-def _card_data(title: str, tag: str, description: str) -> SpaceCardData:
-    return SpaceCardData(
+def _card(repo_id: str, template: str, about: tuple[str, str, str], **facts: Any) -> str:
+    """`about`: title, a tag beside those of all, and a short description."""
+    title, tag, description = about
+    data = SpaceCardData(
         title=title,
         sdk="gradio",
         sdk_version=GRADIO_VERSION,
@@ -85,6 +81,7 @@ def _card_data(title: str, tag: str, description: str) -> SpaceCardData:
         tags=["evaluate", "metric", "audio", "clap", tag],
         short_description=description,
     )
+    return render_card(template, data, repo_id=repo_id, paper=PAPER, citation=CITATION.strip(), **facts)
 
 
 _CARDS = {"zste": metric_card, "clap_order": order_metric_card}

@@ -11,7 +11,7 @@ from transformers import ClapModel, ClapProcessor
 
 from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.errors import CheckpointError
+from teminal_hf.models.encoder import no_answer
 from teminal_hf.models.split import (
     SplitPoint,
     audio_prefix,
@@ -107,12 +107,9 @@ class ClapEncoder:
 
 
 def _answered(embeds: Tensor, tower: str) -> Tensor:
-    """The embeddings (n, D), if they are any: weights may be finite, and what comes of them not."""
+    """The embeddings (n, D), if they are any."""
     if len(embeds) and not embeds.norm(dim=-1).min() > 0.5:  # they are of length 1; NaN is no answer either
-        raise CheckpointError(
-            f"the {tower} tower gives embeddings that are NaN or zero: its weights are damaged, or of no trained "
-            "model; take the checkpoint from its source again"
-        )
+        raise no_answer(tower)
     return embeds
 
 

@@ -77,8 +77,13 @@ def unit_rows(embeds: ArrayLike, n: int, tower: str) -> NDArray[np.float64]:
         raise CheckpointError(f"the {tower} tower gave shape {rows.shape} for {n} inputs; (n, D) is wanted, a row each")
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms == 0).any():
-        raise CheckpointError(
-            f"the {tower} tower gives embeddings that are NaN or zero: its weights are damaged, or of no trained "
-            "model; take the checkpoint from its source again"
-        )
+        raise no_answer(tower)
     return rows / norms
+
+
+def no_answer(tower: str) -> CheckpointError:
+    """What is said of a tower whose embeddings are none: weights may be finite, and what comes of them not."""
+    return CheckpointError(
+        f"the {tower} tower gives embeddings that are NaN or zero: its weights are damaged, or of no trained "
+        "model; take the checkpoint from its source again"
+    )
