@@ -27,7 +27,7 @@ from harness import Measured, measure
 from job import LEARNING_RATE, Clock, Job, in_memory, load, make_groups, stage_b_recipe
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.split import detach_split_forward, unwrap_clap
+from teminal_hf.models.split import detach_split_forward, towers_of
 from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
 from teminal_hf.training.data_collator import GroupCollator, false_negatives
 from teminal_hf.training.losses import temporal_contrastive_loss
@@ -52,7 +52,7 @@ def contrast(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
     audio, text = (
         dict(zip(STAGE_B_VIEWS, embeds.chunk(3), strict=True)) for embeds in (out.audio_embeds, out.text_embeds)
     )
-    scale = unwrap_clap(model).logit_scale_a.exp()
+    scale = towers_of(model).scale
     return temporal_contrastive_loss(audio, text, scale, false_negatives=false_negatives(meanings))["loss"]
 
 
@@ -181,7 +181,7 @@ def cached(job: Job, clock: Clock, trainer: type[TeminalTrainer] = TeminalTraine
 
     recipe = stage_b_recipe()
     with (
-        mock.patch.object(recipe, "load_clap", timed_load),
+        mock.patch.object(recipe, "load_checkpoint", timed_load),
         mock.patch.object(recipe, "TeminalTrainer", timed_trainer),
     ):
         recipe.post_train("stage_b", [word for word in argv if word], RECIPE)

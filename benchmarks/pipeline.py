@@ -18,7 +18,7 @@ from contestants import cached, contrast, freeze, measured
 from harness import Results, arguments, in_quiet_environment
 from job import Clock, Job, forget_prefixes, job_arguments, load, make_groups, make_job, suffix
 from teminal_hf.data.views import STAGE_B_VIEWS
-from teminal_hf.models.split import audio_prefix, text_prefix, unwrap_clap
+from teminal_hf.models.split import towers_of
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -104,8 +104,8 @@ def flops_per_group(job: Job) -> dict[str, float]:
         counted[name] = counter.get_total_flops() / 2
     split_point = StagePolicy().split_point
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        audio_prefix(unwrap_clap(model), split_point, batch["input_features"])
-        text_prefix(unwrap_clap(model), split_point, batch["input_ids"], batch["attention_mask"])
+        towers_of(model).audio_prefix(split_point, batch["input_features"])
+        towers_of(model).text_prefix(split_point, batch["input_ids"], batch["attention_mask"])
     return counted | {"the first pass": counter.get_total_flops() / 2}
 
 

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from teminal_hf.commands.door import door
-from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
@@ -37,7 +37,7 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     config = read_config("plain_pairs", argv, defaults)
     set_seed(config.training.seed)
     start = starting_point(config)
-    model, processor = load_clap(start.checkpoint)
+    model, processor = load_checkpoint(start.checkpoint)
     check_text_tower(model, processor)
     data = caption_pair_data(config, processor.feature_extractor)
     warn_of_long_captions(data, processor)

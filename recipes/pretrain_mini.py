@@ -31,7 +31,8 @@ from teminal_hf.clips.sources import load_clips
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.captions import BOTH, CONNECTIVES, FIRST_SOUND, SECOND_SOUND, SINGLE, spoken
 from teminal_hf.data.zste_items import PROMPT
-from teminal_hf.models.split import SplitPoint, attach_split_forward, audio_blocks, detach_split_forward
+from teminal_hf.models.split import attach_split_forward, detach_split_forward, towers_of
+from teminal_hf.models.towers import SplitPoint
 
 RATE, WINDOW = 16_000, 10
 PROMPTS = (SINGLE, PROMPT, "{}", "a recording of {}", "we hear {} here", "{} in the distance", "there is {}")
@@ -141,7 +142,8 @@ def main() -> None:
     clips = load_clips("soundbank", clips_per_class=40).usable(RATE)
     processor = make_processor(args.output_dir, ESC50_CLASSES)
     model = make_model(len(processor.tokenizer))
-    attach_split_forward(model, SplitPoint(len(audio_blocks(model)), len(model.text_model.encoder.layer)))
+    towers = towers_of(model)
+    attach_split_forward(model, SplitPoint(len(towers.audio_layers), len(towers.text_layers)))
     settings = RenderSettings.of_extractor(processor.feature_extractor)
     evaluator = ZsteEvaluator(clips.in_folds([4]), settings, n_groups=240, tasks=("1", "3O", "3A"))
     trainer = TeminalTrainer(

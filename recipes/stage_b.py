@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from teminal_hf.commands.door import door
 from teminal_hf.evaluation.known import further_clips
-from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.models.stages import apply_stage
@@ -44,7 +44,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
     folds = config.data.folds(clips)
     further = further_clips(config.run.known, config.data, config.run.known_names or None)
     start = starting_point(config, folds)
-    model, processor = load_clap(start.checkpoint)
+    model, processor = load_checkpoint(start.checkpoint)
     check_text_tower(model, processor)
 
     # 3. Data: groups of two clips, rendered as they are asked for; ZSTE's clips are of other folds.
@@ -63,7 +63,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             if phase and run.has(phase):
                 continue
             if before is not None:  # from what it has saved, whether it was trained by this process or by another
-                tuned, _ = apply_stage(load_clap(str(run.folder / before.phase))[0], config.run.policy())
+                tuned, _ = apply_stage(load_checkpoint(str(run.folder / before.phase))[0], config.run.policy())
                 data = group_data(part, clips, folds, processor.feature_extractor)
 
             # 5. The frozen layers, computed once and read back in every epoch; what the base knows, to be kept.

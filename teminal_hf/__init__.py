@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from teminal_hf.evaluation.ranking import Ranking, Windows, none_of_these, rank, when
     from teminal_hf.integrations.encoders import as_encoder, load_encoder
     from teminal_hf.integrations.foreign_encoders import FunctionEncoder, OpenClipEncoder
-    from teminal_hf.models.checkpoint import load_clap, save_clap
+    from teminal_hf.models.checkpoint import load_clap, save_checkpoint
     from teminal_hf.models.embed import ClapEncoder, embed_audio, embed_text
     from teminal_hf.models.encoder import Encoder
     from teminal_hf.models.stages import StagePolicy, apply_stage
@@ -59,6 +59,7 @@ __all__ = [
     "as_encoder",
     "embed_audio",
     "embed_text",
+    "load_checkpoint",
     "load_clap",
     "load_clips",
     "load_encoder",
@@ -67,7 +68,7 @@ __all__ = [
     "rank",
     "register",
     "render",
-    "save_clap",
+    "save_checkpoint",
     "symmetric_infonce",
     "temporal_contrastive_loss",
     "when",
@@ -86,7 +87,7 @@ _MODULES = {
     "evaluation.ranking": ("Ranking", "Windows", "none_of_these", "rank", "when"),
     "integrations.encoders": ("as_encoder", "load_encoder"),
     "integrations.foreign_encoders": ("FunctionEncoder", "OpenClipEncoder"),
-    "models.checkpoint": ("load_clap", "save_clap"),
+    "models.checkpoint": ("load_checkpoint", "load_clap", "save_checkpoint"),
     "models.embed": ("ClapEncoder", "embed_audio", "embed_text"),
     "models.encoder": ("Encoder",),
     "models.stages": ("StagePolicy", "apply_stage"),

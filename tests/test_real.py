@@ -14,7 +14,8 @@ from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.integrations.encoders import load_encoder
 from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.split import SplitPoint, audio_prefix, audio_suffix
+from teminal_hf.models.split import towers_of
+from teminal_hf.models.towers import SplitPoint
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 ESC50, BASE = SHARED / "data" / "esc50", SHARED / "models" / "clap-esc50-base"
@@ -61,7 +62,7 @@ def test_features_and_split_on_the_real_base(clips) -> None:
     with torch.inference_mode():
         whole = model.get_audio_features(input_features=features).pooler_output
         split_point = SplitPoint(1, 1)
-        split = audio_suffix(model, split_point, audio_prefix(model, split_point, features))
+        split = towers_of(model).audio_suffix(split_point, towers_of(model).audio_prefix(split_point, features))
     torch.testing.assert_close(split, whole, atol=1e-5, rtol=0)
 
 

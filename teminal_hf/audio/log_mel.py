@@ -68,6 +68,9 @@ class LogMel(nn.Module):
             filters=torch.from_numpy(filters),
         )
 
+    def extra_repr(self) -> str:
+        return f"{self.sampling_rate}, {self.n_samples}, hop_length={self.hop_length}, n_fft={self.n_fft}"
+
     def forward(self, waveforms: Tensor) -> Tensor:
         """Log-mel spectrograms of mono waveforms.
 

@@ -11,8 +11,8 @@ import datasets
 import numpy as np
 from accelerate import PartialState
 from torch.utils.data import Dataset
-from transformers import ClapFeatureExtractor
 
+from teminal_hf.audio.features import window_samples
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.audio_column import AudioColumn, need_columns
 from teminal_hf.clips.store import open_store
@@ -53,7 +53,7 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         pairs: datasets.Dataset,
         audio_column: str,
         text_column: str,
-        extractor: ClapFeatureExtractor,
+        extractor: Any,
         *,
         base: Path | None = None,
         audio_flag: str = "--audio_column",
@@ -65,7 +65,7 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         cells = pairs[text_column][:] if pairs.format["type"] == "custom" else pairs.with_format(None)[text_column][:]
         captions = [_captions(cell, f"column {text_column!r}", row) for row, cell in enumerate(cells)]
         self._audio = AudioColumn(pairs, audio_column, base, audio_flag)
-        self.sampling_rate, self.samples = extractor.sampling_rate, extractor.nb_max_samples
+        self.sampling_rate, self.samples = extractor.sampling_rate, window_samples(extractor)
         origins = [f"{origin}, at most {self.samples} samples" for origin in self._audio.origins]
         what = f"{len(pairs)} recordings of pairs at {self.sampling_rate} Hz"
         with PartialState().local_main_process_first():  # the others read what it has decoded

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import Generator
-from transformers import ClapFeatureExtractor
 
 from teminal_hf.audio import augmentation, resampling, waveform
 from teminal_hf.audio.augmentation import varied
+from teminal_hf.audio.features import WINDOW, window_samples
 from teminal_hf.audio.resampling import resampler
 from teminal_hf.audio.waveform import (
     MIN_SECONDS,
@@ -33,7 +33,6 @@ from teminal_hf.storage.cache import code_id, digest
 # audio, and what is varied lies where it would lie otherwise.
 _RENDER, _VARY, _SCENE = 1, 3, 4
 LONG, SHORT = 0.6, 0.2  # shares of the window, of two sounds that differ in how long they last
-WINDOW = 10.0  # seconds, of models that hear any length: CLAP's, so that they are asked the same
 
 
 class Hearing(Protocol):
@@ -91,9 +90,9 @@ class RenderSettings:
         return cls(sampling_rate=encoder.sampling_rate, window=encoder.max_seconds or WINDOW, **options)
 
     @classmethod
-    def of_extractor(cls, extractor: ClapFeatureExtractor, **options: Any) -> "RenderSettings":
+    def of_extractor(cls, extractor: Any, **options: Any) -> "RenderSettings":
         """At the rate and in the window of the model that `extractor` feeds; `options` are the other fields."""
-        window = extractor.nb_max_samples / extractor.sampling_rate
+        window = window_samples(extractor) / extractor.sampling_rate
         return cls(sampling_rate=extractor.sampling_rate, window=window, **options)
 
     @property

@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.features import Features, features_of
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.rendering import Renderer
-from teminal_hf.models.embed import CAPTIONS, ClapEncoder, warn_if_collapsed
+from teminal_hf.models.embed import CAPTIONS, TrainableEncoder, warn_if_collapsed
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import SplitPoint, audio_suffix, text_suffix
+from teminal_hf.models.split import towers_of, unwrap_model
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
 BATCH = 32  # recordings at a time
@@ -47,21 +48,21 @@ class Embedder:
         """Embed by `encoder`.
 
         Args:
-            split_point: of a `ClapEncoder`: read the frozen prefixes' output, in float32, from the cache, where all
-                models with these frozen layers share it (needs clips that are `usable`). None: the whole model,
-                nothing on disk.
+            split_point: of a model that can be trained: read the frozen prefixes' output, in float32, from the cache,
+                where all models with these frozen layers share it (needs clips that are `usable`). None: the whole
+                model, nothing on disk.
         """
         if split_point is None:
             batches = ([sound for row in rows for sound in self.sounds(row)] for rows in self._batches())
             audio = np.concatenate([audio_embeds(encoder, batch) for batch in batches])
             text = text_embeds(encoder, self._captions)
         else:
-            assert isinstance(encoder, ClapEncoder)
+            assert isinstance(encoder, TrainableEncoder)
             audio, text = self._cached_embeds(encoder, split_point)
         warn_if_collapsed(torch.from_numpy(text[:: max(1, len(text) // 64)]))
         return audio, text
 
-    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
+    def stores(self, encoder: TrainableEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
         """What embedding by this model at this split point needs on disk: recordings, captions."""
         prefix = _prefix(encoder, split_point)
         return self._recordings(prefix), prefix.captions(self._captions)[0]
@@ -73,21 +74,22 @@ class Embedder:
 
     @torch.inference_mode()
     def _cached_embeds(
-        self, encoder: ClapEncoder, split_point: SplitPoint
+        self, encoder: TrainableEncoder, split_point: SplitPoint
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        clap, prefix = encoder.clap, _prefix(encoder, split_point)
+        prefix = _prefix(encoder, split_point)
+        towers, device = towers_of(prefix.model), prefix.model.device
         recordings, (captions, ids_and_mask) = self._recordings(prefix), prefix.captions(self._captions)
-        features = _Features(self, LogMel.from_extractor(encoder.processor.feature_extractor))
+        features = _Features(self, features_of(encoder.processor.feature_extractor))
         prefix.fill_recordings(recordings, features, together=False)  # the main process may be alone here
         prefix.fill_captions(captions, ids_and_mask, together=False)
         audio, text = [], []
         for rows in self._batches():
             tokens = torch.cat([recordings[row] for row in rows])
-            audio.append(audio_suffix(clap, split_point, tokens.to(clap.device)).cpu())
+            audio.append(towers.audio_suffix(split_point, tokens.to(device)).cpu())
         for start in range(0, len(captions), CAPTIONS):
             rows = range(start, min(start + CAPTIONS, len(captions)))
             hidden, mask = torch.stack([captions[row] for row in rows]), ids_and_mask[rows.start : rows.stop, 1]
-            text.append(text_suffix(clap, split_point, hidden.to(clap.device), mask.to(clap.device)).cpu())
+            text.append(towers.text_suffix(split_point, hidden.to(device), mask.to(device)).cpu())
         return torch.cat(audio).double().numpy(), torch.cat(text).double().numpy()
 
     def _recordings(self, prefix: FrozenPrefix) -> TensorStore:
@@ -101,14 +103,14 @@ class Embedder:
 
 
 class _Features:
-    """Log-mels of each group's recordings, (K, 1, frames, mels)."""
+    """What is heard of each group's recordings, (K, 1, ...)."""
 
-    def __init__(self, embedder: Embedder, log_mel: LogMel) -> None:
-        self._embedder, self._log_mel = embedder, log_mel
+    def __init__(self, embedder: Embedder, hear: Features) -> None:
+        self._embedder, self._hear = embedder, hear
 
     def __getitem__(self, row: int) -> Tensor:
-        return self._log_mel(torch.from_numpy(np.stack(self._embedder.sounds(row))))
+        return self._hear(torch.from_numpy(np.stack(self._embedder.sounds(row))))
 
 
-def _prefix(encoder: ClapEncoder, split_point: SplitPoint) -> FrozenPrefix:
-    return FrozenPrefix(encoder.clap, split_point, encoder.processor, "float32")
+def _prefix(encoder: TrainableEncoder, split_point: SplitPoint) -> FrozenPrefix:
+    return FrozenPrefix(unwrap_model(encoder.model).eval(), split_point, encoder.processor, "float32")

@@ -14,9 +14,9 @@ from teminal_hf.data.zste_items import PROMPT, ZSTE_TASKS, Item, plan_zste
 from teminal_hf.evaluation.embedder import Embedder
 from teminal_hf.evaluation.retrieval import Retrieved, both_ways
 from teminal_hf.evaluation.zste import TASKS, item_correct, score, wilson_interval
-from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.embed import TrainableEncoder
 from teminal_hf.models.encoder import Encoder
-from teminal_hf.models.split import SplitPoint
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
 
@@ -108,7 +108,7 @@ class ZsteEvaluator:
         """Evaluate `encoder`; `split_point` as of `Embedder`."""
         return self._report(*self.embedder(encoder, split_point))
 
-    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
+    def stores(self, encoder: TrainableEncoder, split_point: SplitPoint) -> tuple[TensorStore, TensorStore]:
         """What an evaluation of this model at this split point needs on disk: recordings, captions."""
         return self.embedder.stores(encoder, split_point)
 

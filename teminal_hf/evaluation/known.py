@@ -15,9 +15,9 @@ from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport, row_of
 from teminal_hf.evaluation.legend import KNOWN, LEFT_OUT, LEFT_OUT_OF_ALL
 from teminal_hf.evaluation.zste import item_correct
 from teminal_hf.hub.cards import public_name
-from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.embed import TrainableEncoder
 from teminal_hf.models.encoder import Encoder
-from teminal_hf.models.split import SplitPoint
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
 PROMPTS = (
@@ -86,7 +86,7 @@ class Evaluation:
         report = self.zste(encoder, split_point)
         return ZsteReport(results | report.results, report.wording, items + report.items)
 
-    def stores(self, encoder: ClapEncoder, split_point: SplitPoint) -> Iterator[TensorStore]:
+    def stores(self, encoder: TrainableEncoder, split_point: SplitPoint) -> Iterator[TensorStore]:
         """What an evaluation of this model at this split point needs on disk, each store once."""
         embedders = [self.zste.embedder, *(known.embedder for known in self.known.values())]
         found = (store for embedder in embedders for store in embedder.stores(encoder, split_point))

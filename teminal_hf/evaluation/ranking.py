@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from teminal_hf.audio.features import WINDOW
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
-
-WINDOW = 10.0  # seconds, in which a model that hears any length looks for where
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from teminal_hf.integrations.foreign_encoders import (
     MtebEncoder,
     SentenceTransformerEncoder,
 )
-from teminal_hf.models.checkpoint import checkpoint_path, first_line, load_clap, saying_what_is_wrong, type_of
-from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.checkpoint import PE_AUDIO, first_line, load_checkpoint, saying_what_is_wrong, type_of
+from teminal_hf.models.embed import encoder_of
 from teminal_hf.models.encoder import Encoder
-from teminal_hf.models.pe_audio import MODEL_TYPES as PE_AUDIO
-from teminal_hf.models.pe_audio import load_pe_audio
 
 _MEMBERS = ("sampling_rate", "max_seconds", "logit_scale", "embed_audio", "embed_text")
 # What an object has -> what makes an encoder of it. The first that fits is taken.
@@ -44,11 +42,8 @@ def load_encoder(name: str) -> Encoder:
         kind = type_of(name)
     except ImportError as error:  # before 5.23 transformers wants timm for the configuration of PE-Audio-Video
         raise MissingExtraError(f"{name} cannot be opened by what is installed: {first_line(error)}") from error
-    if kind == "clap":
-        return ClapEncoder(*load_clap(name))
-    if kind in PE_AUDIO:
-        with saying_what_is_wrong(name, checkpoint_path(name)):
-            return load_pe_audio(name)
+    if kind in ("clap", *PE_AUDIO):
+        return encoder_of(*load_checkpoint(name))
     raise CheckpointError(
         f"{name} is a {kind!r} checkpoint; clap, {', '.join(PE_AUDIO)} and what sentence-transformers has saved are "
         "opened by name. Any other model: ask it in Python, with an object that has "

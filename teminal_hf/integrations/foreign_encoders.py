@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import ClapProcessor
 
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.models.tokenizer import fit_to_towers
 
 CLAP_RATE, CLAP_SECONDS = 48_000, 10.0
 
@@ -37,13 +37,13 @@ class FunctionEncoder:
 @dataclass(frozen=True)
 class SentenceTransformerEncoder:
     """A `SentenceTransformer` that takes audio, such as one of a `ClapModel`. Rate and window are its processor's,
-    which is mended: saved after captions were embedded, it would crop recordings to theirs (see `fit_to_clap`)."""
+    which is mended: saved after captions were embedded, it would crop recordings to theirs (see `fit_to_towers`)."""
 
     model: Any
 
     def __post_init__(self) -> None:
         if isinstance(self.model[0].processor, ClapProcessor):
-            fit_to_clap(self.model[0].processor)
+            fit_to_towers(self.model[0].processor)
 
     @property
     def _extractor(self) -> Any:

@@ -18,8 +18,8 @@ from teminal_hf.errors import CheckpointError, MissingExtraError
 from teminal_hf.hub.cards import public_name
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import WHOLE
-from teminal_hf.models.split import audio_prefix, audio_suffix, text_prefix, text_suffix
-from teminal_hf.models.tokenizer import fit_to_clap, tokenize
+from teminal_hf.models.split import towers_of
+from teminal_hf.models.tokenizer import fit_to_towers, tokenize
 from teminal_hf.storage.atomic import folder_written_whole, no_full_disk, write_json
 
 TOLERANCE = 1e-4  # of a component of an embedding of length 1; what is right is off by about 1e-6
@@ -36,7 +36,8 @@ class _AudioTower(nn.Module):
         self.clap = clap
 
     def forward(self, input_features: Tensor) -> Tensor:
-        return audio_suffix(self.clap, WHOLE, audio_prefix(self.clap, WHOLE, input_features))
+        towers = towers_of(self.clap)
+        return towers.audio_suffix(WHOLE, towers.audio_prefix(WHOLE, input_features))
 
 
 class _TextTower(nn.Module):
@@ -47,8 +48,9 @@ class _TextTower(nn.Module):
         self.clap = clap
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = text_prefix(self.clap, WHOLE, input_ids, attention_mask)
-        return text_suffix(self.clap, WHOLE, hidden, attention_mask)
+        towers = towers_of(self.clap)
+        hidden = towers.text_prefix(WHOLE, input_ids, attention_mask)
+        return towers.text_suffix(WHOLE, hidden, attention_mask)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def export_onnx(model: str, folder: Path) -> dict[str, Any]:
         clap, processor = load_clap(model)
         log_mel = LogMel.from_extractor(processor.feature_extractor)
         difference = {tower.file: _export(tower, draft, runtime) for tower in _towers(clap, processor, log_mel)}
-        fit_to_clap(processor)
+        fit_to_towers(processor)
         processor.save_pretrained(draft)
         record = {
             "model": public_name(model),

@@ -1,4 +1,4 @@
-"""Load and save checkpoints: plain `ClapModel` + `ClapProcessor`, safetensors only."""
+"""Load and save checkpoints: plain models of transformers and their processors, safetensors only."""
 
 import json
 import re
@@ -10,18 +10,27 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig, ClapModel, ClapProcessor
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    ClapModel,
+    ClapProcessor,
+    PeAudioFeatureExtractor,
+    PeAudioModel,
+    PeAudioProcessor,
+)
 
 from teminal_hf.errors import CheckpointError, DivergedError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import saying_what_to_fetch
 from teminal_hf.models.fitness import processor_amiss
 from teminal_hf.models.fusion import with_fusion, without_fusion
-from teminal_hf.models.split import detach_split_forward
+from teminal_hf.models.split import TrainedModel, detach_split_forward
 from teminal_hf.models.stages import merged
-from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.models.tokenizer import fit_to_towers
 from teminal_hf.storage.atomic import follow_umask, no_full_disk
 
 ANOTHER = "take it from its source again, or an earlier checkpoint of the run"
+PE_AUDIO = ("pe_audio", "pe_audio_video")  # model types
 CLAP_MINI = "clap-mini"  # the embedded base, for demo and tests
 
 
@@ -30,11 +39,31 @@ def checkpoint_path(name: str) -> str | Path:
     return Path(__file__).with_name("clap_mini") if name == CLAP_MINI else name
 
 
+def load_checkpoint(name: str) -> tuple[TrainedModel, Any]:
+    """The model of a checkpoint and its processor, to be trained or asked: a CLAP as by `load_clap`, a PE-Audio, or the
+    audio part of a PE-Audio-Video.
+
+    Raises:
+        CheckpointError: another kind of model, or one that is not whole.
+        NotFoundError, OfflineError: as `load_clap`.
+    """
+    kind = type_of(name)
+    if kind == "clap":
+        return load_clap(name)
+    if kind in PE_AUDIO:
+        with saying_what_is_wrong(name, name):
+            return _load_pe_audio(name)
+    raise CheckpointError(
+        f"{name} is a {kind!r} checkpoint; those of CLAP ('clap') and of PE-Audio ({', '.join(map(repr, PE_AUDIO))}) "
+        "can be trained"
+    )
+
+
 def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
     """A `ClapModel` in float32 and its processor, from a folder, a Hub id, or "clap-mini", the embedded one.
 
     A fused one, such as laion/clap-htsat-fused, comes back unfused (see `without_fusion`): all that is composed here
-    fits its window. `save_clap` puts the fusion back.
+    fits its window. `save_checkpoint` puts the fusion back.
 
     The processor comes back with `padding="pad"`: the usual `repeatpad` tiles a short recording (A, B, A, B), which
     destroys its order. Its tokenizer gives what the model takes, and no `token_type_ids`.
@@ -61,8 +90,33 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
             "`ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
         )
     processor.feature_extractor.padding = "pad"
-    fit_to_clap(processor)
+    fit_to_towers(processor)
     return without_fusion(model, name).eval(), processor
+
+
+def _load_pe_audio(path: str) -> tuple[PeAudioModel, PeAudioProcessor]:
+    """The model in float32 and its processor, from a folder or a Hub id, safetensors only. Of a PE-Audio-Video
+    checkpoint the audio model alone, which needs neither the rest of the weights nor timm.
+
+    Raises:
+        CheckpointError: weights are missing, and would be random, or are not finite.
+    """
+    config = AutoConfig.from_pretrained(path)
+    loaded: Any = PeAudioModel.from_pretrained(
+        path,
+        config=config if config.model_type == "pe_audio" else config.audio_config,
+        key_mapping={r"^audio_model\.": ""},
+        use_safetensors=True,
+        dtype="float32",
+        output_loading_info=True,
+    )
+    model, loading = loaded
+    found = {"are missing, and would be random": sorted(loading["missing_keys"]), "are not finite": not_finite(model)}
+    for what, names in found.items():
+        if names:
+            raise CheckpointError(f"{path} is not whole: {len(names)} weight tensor(s) {what}: {names[0]}; {ANOTHER}")
+    extractor = PeAudioFeatureExtractor.from_pretrained(path)
+    return model.eval(), PeAudioProcessor(extractor, AutoTokenizer.from_pretrained(path))
 
 
 def type_of(name: str) -> str:
@@ -147,7 +201,8 @@ def check_place(name: str) -> None:
             f"{folder} holds adapters alone (adapter_config.json), as every checkpoint-N of a LoRA run does, and no "
             "whole model. They are merged in the run's own folder once it is finished (`--resume` goes on with it); to "
             "merge these, with peft's PeftModel and the checkpoint BASE that the run began with: "
-            f'`save_clap(PeftModel.from_pretrained(load_clap("BASE")[0], "{folder}"), load_clap("BASE")[1], "FOLDER")`'
+            f'`save_checkpoint(PeftModel.from_pretrained(load_clap("BASE")[0], "{folder}"), load_clap("BASE")[1], '
+            '"FOLDER")`'
         )
     if folder.is_dir() and not (folder / "config.json").is_file():
         here = f"{name} ({folder.resolve()})" if folder.name in ("", "..") else name
@@ -187,13 +242,13 @@ def _in_any_layer(name: str) -> str:
     return re.sub(r"\.\d+\.", ".N.", name)
 
 
-def save_clap(model: ClapModel | PeftModel, processor: ClapProcessor, folder: str | Path) -> ClapModel:
-    """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in. One that was
-    opened from a fused checkpoint is a fused one again: longer recordings go through its fusion as before."""
+def save_checkpoint(model: TrainedModel | PeftModel, processor: Any, folder: str | Path) -> TrainedModel:
+    """Write a plain checkpoint that `from_pretrained` loads without this package; adapters are merged in. A CLAP that
+    was opened from a fused checkpoint is a fused one again: longer recordings go through its fusion as before."""
     check_finite_weights(model)
     plain = merged(model)
     detach_split_forward(plain)
-    fit_to_clap(processor)
+    fit_to_towers(processor)
     with no_full_disk(Path(folder)), with_fusion(plain) as tensors:
         plain.save_pretrained(folder, state_dict=tensors)
         processor.save_pretrained(folder)

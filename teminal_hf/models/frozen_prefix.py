@@ -10,16 +10,16 @@ from typing import Any
 import numpy
 import torch
 import transformers
-from torch import Tensor
-from transformers import ClapModel, ClapProcessor
+from torch import Tensor, nn
 from xxhash import xxh3_128
 
-from teminal_hf.audio import log_mel
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio import features, log_mel
+from teminal_hf.audio.features import features_of
 from teminal_hf.errors import ConfigError
-from teminal_hf.models import split
-from teminal_hf.models.split import SplitPoint, audio_prefix, prefix_modules, text_prefix
+from teminal_hf.models import split, towers
+from teminal_hf.models.split import TrainedModel, towers_of
 from teminal_hf.models.tokenizer import tokenize
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.cache import cache_root, code_id, digest, entry_folder, need_space
 from teminal_hf.storage.tensor_store import TensorStore
 
@@ -29,7 +29,7 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 CAPTIONS = 128  # at a time
 
 # The code that the stores' content depends on; what is heard, and the ids that are read, are the callers' to hash.
-COMPUTED_BY = (sys.modules[__name__], log_mel, split)
+COMPUTED_BY = (sys.modules[__name__], features, log_mel, split, towers)  # and the towers of the architecture
 
 # What a configuration says of where it came from, not of what it computes.
 _ORIGIN = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -37,7 +37,7 @@ _ORIGIN = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 @dataclass
 class FrozenPrefix:
-    """What lies before `split_point` in `clap`, and the stores of its output.
+    """What lies before `split_point` in `model`, and the stores of its output.
 
     The key of a store holds all that its content depends on: the frozen weights (every stage and seed that starts from
     one base shares them), configuration, split point, log-mel or token ids, precision, device, the code that computes
@@ -45,16 +45,16 @@ class FrozenPrefix:
     key.
 
     Args:
-        clap: on the device that is to compute.
+        model: on the device that is to compute.
         dtype: of the stores: "float16", "bfloat16" or "float32".
 
     Raises:
         ConfigError: unknown dtype.
     """
 
-    clap: ClapModel
+    model: TrainedModel
     split_point: SplitPoint
-    processor: ClapProcessor
+    processor: Any
     dtype: str
 
     def __post_init__(self) -> None:
@@ -63,11 +63,10 @@ class FrozenPrefix:
 
     def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TensorStore:
         """The store of rows of `n_views` recordings each; `recordings_id` is a hash of all that is to be heard."""
-        transform = LogMel.from_extractor(self.processor.feature_extractor)
-        blank = torch.zeros(1, 1, 1, transform.n_frames, transform.n_mels)
-        shape = (n_views, *self.audio(blank).shape[2:])
-        settings = (transform.sampling_rate, transform.n_samples, transform.hop_length, transform.n_fft)
-        key = self._key("audio", settings, _content(transform.buffers()), recordings_id, n_rows, n_views)
+        transform = features_of(self.processor.feature_extractor)
+        silence = transform(torch.zeros(1, transform.n_samples))
+        shape = (n_views, *self.audio(silence[None]).shape[2:])
+        key = self._key("audio", repr(transform), _content(transform.buffers()), recordings_id, n_rows, n_views)
         folder = entry_folder("prefix", key, f"{n_rows} x {n_views} recordings, {self.dtype}")
         return TensorStore(folder, n_rows, shape, DTYPES[self.dtype])
 
@@ -78,13 +77,13 @@ class FrozenPrefix:
         both = torch.stack([tokens["input_ids"], tokens["attention_mask"]], dim=1)
         key = self._key("text", list(both.shape), _content([both]))
         folder = entry_folder("prefix", key, f"{len(captions)} captions, {self.dtype}")
-        shape = (both.shape[-1], self.clap.text_model.config.hidden_size)
+        shape = (both.shape[-1], self.model.text_model.config.hidden_size)
         return TensorStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
 
     def fill_recordings(
         self, store: TensorStore, features: Any, num_workers: int = 0, *, together: bool = True
     ) -> None:
-        """Compute what is missing; `features[i]` is the log-mel of row i, (n_views, 1, frames, mels)."""
+        """Compute what is missing; `features[i]` is what is heard of row i, (n_views, 1, ...)."""
         batch = max(1, self._chunk // store.row_shape[0])
         desc = "recordings through the frozen prefix"
         store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
@@ -96,32 +95,33 @@ class FrozenPrefix:
 
     @torch.inference_mode()
     def audio(self, features: Tensor) -> Tensor:
-        """Log-mel (n, K, 1, frames, mels) -> tokens (n, K, L, C)."""
-        flat = features.flatten(0, 1).to(self.clap.device)
-        with _eval_mode(self.clap):
-            tokens = [audio_prefix(self.clap, self.split_point, chunk) for chunk in flat.split(self._chunk)]
+        """Features (n, K, 1, ...) -> tokens (n, K, L, C)."""
+        flat = features.flatten(0, 1).to(self.model.device)
+        with _eval_mode(self.model):
+            tokens = [towers_of(self.model).audio_prefix(self.split_point, chunk) for chunk in flat.split(self._chunk)]
         return torch.cat(tokens).unflatten(0, features.shape[:2])
 
     @torch.inference_mode()
     def text(self, ids_and_mask: Tensor) -> Tensor:
         """Token ids and mask (n, 2, L) -> hidden states (n, L, H)."""
-        ids, mask = ids_and_mask.to(self.clap.device).unbind(dim=1)
-        with _eval_mode(self.clap):
-            return text_prefix(self.clap, self.split_point, ids, mask)
+        ids, mask = ids_and_mask.to(self.model.device).unbind(dim=1)
+        with _eval_mode(self.model):
+            return towers_of(self.model).text_prefix(self.split_point, ids, mask)
 
     @property
     def _chunk(self) -> int:
-        return split.recordings_at_once(self.clap.device)
+        return split.recordings_at_once(self.model.device)
 
     def _key(self, tower: str, *parts: Any) -> str:
         trained = {"audio": self.split_point.audio_blocks, "text": self.split_point.text_layers}[tower]
-        config = self.clap.config.to_dict()[f"{tower}_config"]
+        config = self.model.config.to_dict()[f"{tower}_config"]
         config = {name: value for name, value in config.items() if name not in _ORIGIN}
-        device = self.clap.device.type
+        device, ours = self.model.device.type, towers_of(self.model)
         autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
         versions = [str(package.__version__) for package in (torch, transformers, numpy)]
-        how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code_id(*COMPUTED_BY), *versions]
-        modules = prefix_modules(self.clap, self.split_point)[tower]
+        code = code_id(*COMPUTED_BY, sys.modules[type(ours).__module__])
+        how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code, *versions]
+        modules = ours.prefix_modules(self.split_point)[tower]
         names = [list(module.state_dict()) for module in modules]
         weights = _content(tensor for module in modules for tensor in module.state_dict().values())
         return digest(tower, trained, names, weights, config, how, *parts)
@@ -136,10 +136,10 @@ def _content(tensors: Iterable[Tensor]) -> str:
 
 
 @contextmanager
-def _eval_mode(clap: ClapModel) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Iterator[None]:
     """No dropout, and no batch statistics that drift; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in clap.modules()]
-    clap.eval()
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ClapModel
 
 from teminal_hf.errors import CheckpointError
@@ -46,12 +46,14 @@ def without_fusion(model: ClapModel, name: str) -> ClapModel:
 
 
 @contextmanager
-def with_fusion(model: ClapModel) -> Iterator[dict[str, Tensor]]:
+def with_fusion(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """The tensors to save, those that `without_fusion` kept among them; meanwhile the configuration says so too."""
     kept: dict[str, Tensor] = getattr(model, _KEPT, {})
-    config: Any = model.config.audio_config
-    before, config.enable_fusion = config.enable_fusion, bool(kept) or config.enable_fusion
+    config: Any = model.config
+    if kept:
+        config.audio_config.enable_fusion = True
     try:
         yield {**model.state_dict(), **kept}
     finally:
-        config.enable_fusion = before
+        if kept:
+            config.audio_config.enable_fusion = False

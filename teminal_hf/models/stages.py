@@ -1,14 +1,14 @@
-"""What a stage trains: the last blocks and layers of a `ClapModel`, found by structure, for any size of it."""
+"""What a stage trains: the last blocks and layers of a model's towers, found by structure, for any size of it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import ClapModel
 
 from teminal_hf.errors import ConfigError
-from teminal_hf.models.split import SplitPoint, attach_split_forward, audio_blocks, unwrap_clap
+from teminal_hf.models.split import TrainedModel, attach_split_forward, towers_of
+from teminal_hf.models.towers import SplitPoint, last_layers
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class StagePolicy:
     laion/clap-htsat-unfused.
 
     Args:
-        audio_blocks: Swin blocks trained, counted from the end over stages (the final norm goes with them, and the
-            downsampling between two trained stages).
+        audio_blocks: blocks trained, counted from the end; of CLAP's Swin over its stages (what stands between two of
+            them, and the final norm, go with them).
         text_layers: transformer layers trained, counted from the end.
         text_pooler: train the dense layer on the first token as well.
         projections: train both projections.
@@ -63,7 +63,7 @@ class Trainable:
         return f"{self.count:,} of {self.total:,} parameters ({self.share:.1%})"
 
 
-def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | PeftModel, Trainable]:
+def apply_stage(model: TrainedModel, policy: StagePolicy) -> tuple[TrainedModel | PeftModel, Trainable]:
     """Freeze `model`, unfreeze (or give adapters to) what `policy` names, and attach the split forward.
 
     Returns:
@@ -72,11 +72,10 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
     Raises:
         ConfigError: more blocks or layers than the model has, or a fused checkpoint.
     """
-    unwrap_clap(model)
     modules = _stage_modules(model, policy)
     model.requires_grad_(False)
     attach_split_forward(model, policy.split_point)
-    tuned: ClapModel | PeftModel = model
+    tuned: TrainedModel | PeftModel = model
     if policy.tuning == "lora":
         targets = [
             f"{prefix}.{name}" if name else prefix
@@ -89,33 +88,25 @@ def apply_stage(model: ClapModel, policy: StagePolicy) -> tuple[ClapModel | Peft
     else:
         for module in modules.values():
             module.requires_grad_(True)
-        # Of ClapModel's two log-scales one is trained and the other copied from it: the loss has one temperature.
-        model.logit_scale_a.requires_grad_(True)
+        if (log_scale := towers_of(model).log_scale) is not None:
+            log_scale.requires_grad_(True)
     return tuned, Trainable.of(tuned)
 
 
-def _stage_modules(model: ClapModel, policy: StagePolicy) -> dict[str, nn.Module]:
-    encoder: Any = model.audio_model.audio_encoder
-    text = model.text_model
-    blocks, layers = audio_blocks(model), text.encoder.layer
-    for name, wanted, present in (
-        ("audio_blocks", policy.audio_blocks, len(blocks)),
-        ("text_layers", policy.text_layers, len(layers)),
-    ):
-        if not 0 <= wanted <= present:
-            raise ConfigError(f"{name}={wanted}, but this model has {present}; give 0 to {present}")
-    chosen: list[nn.Module] = [block for _, block in blocks[len(blocks) - policy.audio_blocks :]]
-    first = len(blocks) - policy.audio_blocks
-    for index in range(first, len(blocks) - 1):
-        if blocks[index + 1][0] != blocks[index][0]:
-            chosen.append(encoder.layers[blocks[index][0]].downsample)
-    if policy.audio_blocks:
-        chosen.append(encoder.norm)
-    chosen += list(layers[len(layers) - policy.text_layers :])
-    if policy.text_pooler and text.pooler is not None:
-        chosen.append(text.pooler)
+def _stage_modules(model: TrainedModel, policy: StagePolicy) -> dict[str, nn.Module]:
+    towers = towers_of(model)
+    layers = ((towers.audio_layers, "audio_blocks"), (towers.text_layers, "text_layers"))
+    chosen: list[nn.Module] = []
+    for present, name in layers:
+        wanted = getattr(policy, name)
+        if not 0 <= wanted <= len(present):
+            raise ConfigError(f"{name}={wanted}, but this model has {len(present)}; give 0 to {len(present)}")
+        chosen += last_layers(present, wanted)
+    chosen += towers.with_layers(policy.split_point)
+    if policy.text_pooler and towers.text_pooler is not None:
+        chosen.append(towers.text_pooler)
     if policy.projections:
-        chosen += [model.audio_projection, model.text_projection]
+        chosen += towers.projections
     wanted_ids = {id(module) for module in chosen}
     return {name: module for name, module in model.named_modules() if id(module) in wanted_ids}
 
@@ -131,8 +122,8 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
     return list(model.modules()) if next(model.parameters(), None) is not None else []
 
 
-def merged(model: ClapModel | PeftModel) -> ClapModel:
-    """A plain `ClapModel`: adapters merged into the weights, the second log-scale a copy of the trained one."""
-    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    plain.logit_scale_t.data.copy_(plain.logit_scale_a.data)
+def merged(model: TrainedModel | PeftModel) -> TrainedModel:
+    """The plain model: adapters merged into the weights, and settled."""
+    plain: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    towers_of(plain).settle()
     return plain

@@ -1,21 +1,24 @@
 """Captions to token ids, leaving no trace in the tokenizer, and the tokenizer fit to be saved."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from transformers import BatchEncoding, ClapProcessor
+from transformers import BatchEncoding
 
-_INPUTS = ["input_ids", "attention_mask"]  # of ClapModel's text tower
+MAX_TOKENS = 512  # of a caption, as PE-Audio was trained and RoBERTa can
+_INPUTS = ["input_ids", "attention_mask"]  # of text towers
 
 
-def tokenize(processor: ClapProcessor, captions: Sequence[str]) -> BatchEncoding:
+def tokenize(processor: Any, captions: Sequence[str]) -> BatchEncoding:
     """`input_ids` and `attention_mask` (n, L) of `captions`, padded to the longest, cut to the model's length."""
-    tokens = processor.tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
+    longest = min(MAX_TOKENS, processor.tokenizer.model_max_length)  # where none is known, it is a huge number
+    tokens = processor.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     _forget_truncation(processor)
     return tokens
 
 
-def fit_to_clap(processor: ClapProcessor) -> None:
-    """Let the tokenizer give, now and once it is loaded from where it is saved, what a `ClapModel` takes and no more.
+def fit_to_towers(processor: Any) -> None:
+    """Let the tokenizer give, now and once it is loaded from where it is saved, what its model takes and no more.
 
     A `BertTokenizer` gives `token_type_ids` too, on which plain transformers' pipeline fails.
     """
@@ -24,7 +27,7 @@ def fit_to_clap(processor: ClapProcessor) -> None:
     processor.tokenizer.init_kwargs["model_input_names"] = list(_INPUTS)  # of which the saved ones are read
 
 
-def _forget_truncation(processor: ClapProcessor) -> None:
+def _forget_truncation(processor: Any) -> None:
     """The last call's truncation is saved with a tokenizer, and a `ClapProcessor` that is loaded from there takes its
     `max_length` for audio too: it would crop every recording to 512 samples (RoBERTa's length) at random.
     """

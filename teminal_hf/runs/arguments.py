@@ -22,8 +22,8 @@ from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError
 from teminal_hf.models.checkpoint import CLAP_MINI
-from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.checks import check, check_given, check_phases, check_resumed
 from teminal_hf.runs.yaml_file import PHASES, compose, keys, read_yaml

@@ -7,7 +7,7 @@ from torch import nn
 
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.known import Evaluation
-from teminal_hf.models.embed import ClapEncoder
+from teminal_hf.models.embed import encoder_of
 from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.training_data import TrainingData
@@ -40,7 +40,7 @@ def through_prefix(
                 store
                 for evaluator in evaluators
                 if evaluator is not None
-                for store in evaluator.stores(ClapEncoder(model, collator.processor), split_point)
+                for store in evaluator.stores(encoder_of(model, collator.processor), split_point)
             ]
         announce(*stores)
         for part in parts:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import ClapProcessor
 
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
@@ -13,9 +12,9 @@ from teminal_hf.evaluation.known import Evaluation, evaluation
 from teminal_hf.evaluation.plotting import bar_chart
 from teminal_hf.evaluation.report import compare_reports, comparison_table, to_json
 from teminal_hf.evaluation.verdict import verdict
-from teminal_hf.models.checkpoint import load_clap
-from teminal_hf.models.embed import ClapEncoder
-from teminal_hf.models.split import SplitPoint
+from teminal_hf.models.checkpoint import load_checkpoint
+from teminal_hf.models.embed import encoder_of
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.runs.arguments import Config
 from teminal_hf.runs.lineage import left_out_families
 from teminal_hf.runs.training_data import TrainingData
@@ -61,15 +60,15 @@ def evaluators(
 
 
 def figures_of(
-    evaluator: ZsteEvaluator | None, processor: ClapProcessor, split_point: SplitPoint | None
+    evaluator: ZsteEvaluator | None, processor: Any, split_point: SplitPoint | None
 ) -> Callable[..., Any] | None:
     """What the trainer calls at every evaluation: a model -> {task: accuracy}; None without an evaluator."""
-    return None if evaluator is None else lambda model: evaluator(ClapEncoder(model, processor), split_point).figures()
+    return None if evaluator is None else lambda model: evaluator(encoder_of(model, processor), split_point).figures()
 
 
 def report(config: Config, base_name: str, evaluator: Evaluation, folder: Path) -> None:
     """R0 and ZSTE of the base and of the model that was saved: printed with a verdict, `zste.json`, `zste.png`."""
-    encoders = [ClapEncoder(*load_clap(name)) for name in (base_name, str(folder))]
+    encoders = [encoder_of(*load_checkpoint(name)) for name in (base_name, str(folder))]
     for encoder in encoders:
         encoder.model.to(config.training.device)
     # Both have one prefix: it is computed once.

@@ -27,7 +27,7 @@ def write_card(folder: Path, repo_id: str) -> None:
     path = folder / CARD
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        written_for = re.search(r'ClapModel\.from_pretrained\("([^"]+)"\)', text)
+        written_for = re.search(r'Model\.from_pretrained\("([^"]+)"\)', text)
         if written_for is None or text != model_card(folder, written_for[1]):
             logger.warning("%s was edited and is kept; if it names another repository than %s, mend it", path, repo_id)
             return
@@ -43,6 +43,8 @@ def model_card(folder: Path, repo_id: str) -> str:
     record = read_record(folder)
     if not record:
         raise NotFoundError(f"{folder} holds no run: run.json is missing")
+    extractor = read_json(folder / "processor_config.json", {"feature_extractor": {}})["feature_extractor"]
+    architecture = "CLAP" if "max_length_s" in extractor else "PE-Audio"
     table = _comparison(folder)
     stages = [_stage(facts) for facts in (*record.get("history", ()), record)]
     licence = _licence(stages, record["base"])
@@ -52,10 +54,16 @@ def model_card(folder: Path, repo_id: str) -> str:
         license_name="that-of-base-and-data" if licence == "other" else None,
         library_name="transformers",
         base_model=record["base_on_hub"],
-        tags=["clap", "audio", "audio-text", "temporal", "zero-shot-audio-classification", f"arxiv:{PAPER}"],
+        tags=[
+            architecture.lower(),
+            "audio",
+            "audio-text",
+            "temporal",
+            "zero-shot-audio-classification",
+            f"arxiv:{PAPER}",
+        ],
         eval_results=_eval_results(table, record),
     )
-    extractor = read_json(folder / "processor_config.json", {"feature_extractor": {}})["feature_extractor"]
     return render_card(
         "model.md.jinja",
         data,
@@ -68,7 +76,8 @@ def model_card(folder: Path, repo_id: str) -> str:
         table=comparison_table({"after": table}).markdown() if table else "",
         verdict=verdict(table, record["stage"]) if table else "",
         retention={row: (table[row], meaning_of(row)) for row in single_sounds(table)},
-        seconds=extractor["max_length_s"],
+        architecture=architecture,
+        seconds=extractor.get("max_length_s"),
         sampling_rate=extractor["sampling_rate"],
         licence=licence,
         non_commercial=any(stage["licence"] == "cc-by-nc-3.0" for stage in stages),

@@ -60,10 +60,10 @@ def push_run(
     if not run_folder.has_weights(folder):
         raise DataError(f"{folder} holds no finished run (model.safetensors, and {run_folder.RECORD} that says so)")
     extractor = read_json(folder / "processor_config.json", {"feature_extractor": {}})["feature_extractor"]
-    if extractor.get("padding") != "pad":
+    if extractor.get("padding", "pad") != "pad":  # PE-Audio's has none
         raise DataError(
             f"the processor in {folder} has padding={extractor.get('padding')!r}, which tiles short recordings and "
-            'destroys their order; save it with padding="pad" (save_clap does)'
+            'destroys their order; save it with padding="pad" (save_checkpoint does)'
         )
     config = read_mapping(folder / run_folder.CONFIG)
     command = ["teminal", "push", folder.as_posix(), "--to", repo_id, *(["--private"] if private else [])]

@@ -11,9 +11,10 @@ from typing import Any
 
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import ClapModel, ClapProcessor, TrainerState
+from transformers import TrainerState
 
-from teminal_hf.models.checkpoint import save_clap
+from teminal_hf.models.checkpoint import save_checkpoint
+from teminal_hf.models.split import TrainedModel
 from teminal_hf.runs.run_folder import CONFIG, FINISHED, RECORD, as_complete, open_folder, read_record, write_record
 from teminal_hf.runs.yaml_file import as_yaml
 from teminal_hf.storage.atomic import no_full_disk, write_json, written_whole
@@ -66,15 +67,13 @@ class Run:
         """Whether a step was done: a phase before the last, weights, report, card or push."""
         return step in read_record(self.folder).get(FINISHED, ())
 
-    def save(
-        self, model: ClapModel | PeftModel, processor: ClapProcessor, state: TrainerState, phase: str = ""
-    ) -> None:
+    def save(self, model: TrainedModel | PeftModel, processor: Any, state: TrainerState, phase: str = "") -> None:
         """Save the plain model, adapters merged, and what the training logged. What a phase before the last needed to
         be gone on with is removed."""
         folder, before = self.folder / phase, read_record(self.folder)
         seconds, self._began = time.perf_counter() - self._began, time.perf_counter()
         with no_full_disk(folder):
-            save_clap(model, processor, folder)
+            save_checkpoint(model, processor, folder)
             write_json(folder / LOG, state.log_history)
             write_record(
                 self.folder,

@@ -7,7 +7,6 @@ from typing import Any
 
 from accelerate import PartialState
 from torch import nn
-from transformers import ClapFeatureExtractor, ClapProcessor
 
 from teminal_hf.clips.folds import not_trained_on
 from teminal_hf.clips.labels import spoken
@@ -23,7 +22,7 @@ from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import PAIR
 from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.models.checkpoint import load_clap
+from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.runs.arguments import Config, DataArguments
 from teminal_hf.training.retention import Reference
 
@@ -46,9 +45,7 @@ class TrainingData:
     licence: str | None = None
 
 
-def group_data(
-    config: Config, clips: ClipTable, folds: Mapping[str, Sequence[int]], extractor: ClapFeatureExtractor
-) -> TrainingData:
+def group_data(config: Config, clips: ClipTable, folds: Mapping[str, Sequence[int]], extractor: Any) -> TrainingData:
     """Groups of both stages, made of the clips of each split's folds."""
     data = config.data
     chosen_clips = clips.in_folds(fold for chosen in folds.values() for fold in chosen)
@@ -103,7 +100,7 @@ def group_data(
     )
 
 
-def _reference_clips(config: Config, extractor: ClapFeatureExtractor) -> ClipTable | None:
+def _reference_clips(config: Config, extractor: Any) -> ClipTable | None:
     source = config.data.reference
     if source is None or not (config.training.retention or config.training.mixture):
         return None
@@ -120,7 +117,7 @@ def _without(clips: ClipTable, classes: Sequence[str]) -> ClipTable:
     return kept
 
 
-def caption_pair_data(config: Config, extractor: ClapFeatureExtractor) -> TrainingData:
+def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
     """A user's own recordings and captions, alone."""
     data = config.data
     if config.validates:
@@ -132,9 +129,7 @@ def caption_pair_data(config: Config, extractor: ClapFeatureExtractor) -> Traini
     return TrainingData(_load_pairs(data, str(data.source or data.data_dir), data.audio_column, extractor))
 
 
-def _with_pairs(
-    data: DataArguments, groups: Mapping[str, GroupDataset], extractor: ClapFeatureExtractor
-) -> dict[str, GroupsWithPairs]:
+def _with_pairs(data: DataArguments, groups: Mapping[str, GroupDataset], extractor: Any) -> dict[str, GroupsWithPairs]:
     """The user's own pairs dealt out to the groups; an eighth of them is kept for validation, where there is one."""
     pairs = _load_pairs(data, str(data.pairs), data.pairs_audio_column, extractor, "--pairs_audio_column")
     splits = {"train": pairs}
@@ -148,7 +143,7 @@ def _load_pairs(
     data: DataArguments,
     source: str,
     audio_column: str,
-    extractor: ClapFeatureExtractor,
+    extractor: Any,
     audio_flag: str = "--audio_column",
 ) -> CaptionPairs:
     rows = load_rows(source, audio_column, data.label_column)
@@ -164,7 +159,7 @@ def _load_pairs(
     return CaptionPairs(pairs, audio_column, data.text_column, extractor, base=rows.base, audio_flag=audio_flag)
 
 
-def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:
+def warn_of_long_captions(data: TrainingData, processor: Any) -> None:
     """One warning with the number of captions that are longer than what the text tower reads."""
     names = ("forward_caption", f"{PAIR}_caption")
     captions = {row[name] for row in data.train.manifest for name in names if name in row}
@@ -182,9 +177,7 @@ def warn_of_long_captions(data: TrainingData, processor: ClapProcessor) -> None:
         )
 
 
-def reference_of(
-    config: Config, base: str, model: nn.Module, processor: ClapProcessor, data: TrainingData
-) -> Reference | None:
+def reference_of(config: Config, base: str, model: nn.Module, processor: Any, data: TrainingData) -> Reference | None:
     """The reference set of a training and what `base` says of it, to be filled; None where nothing asks for it."""
     args = config.training
     if not (args.retention or args.mixture):
@@ -192,7 +185,7 @@ def reference_of(
     assert data.train_clips is not None
     settings = RenderSettings.of_extractor(processor.feature_extractor)
     around = data.train_clips if data.reference_clips is None else data.reference_clips
-    start, _ = load_clap(base)
+    start, _ = load_checkpoint(base)
     for each in (start, model):
         nn.Module.to(each, args.device)
     return Reference(

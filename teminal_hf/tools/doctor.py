@@ -36,7 +36,7 @@ MAX_SCALE = 100.0  # where CLAP clamps it
 
 _SAVE_BASES = "save the base's beside the weights: `ClapProcessor.from_pretrained(BASE).save_pretrained(FOLDER)`"
 _FETCH = "HF_HUB_OFFLINE forbids asking the Hub; fetch it once, online: hf download {}"
-_SAVE_ANEW = 'save it anew, mended: `save_clap(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
+_SAVE_ANEW = 'save it anew, mended: `save_checkpoint(*load_clap("{}"), "FOLDER")`, both from teminal_hf'
 
 
 @dataclass(frozen=True)

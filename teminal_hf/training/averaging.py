@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from teminal_hf.models.split import unwrap_clap
+from teminal_hf.models.split import unwrap_model
 
 FILE = "average.safetensors"  # of a checkpoint
 
@@ -55,4 +55,4 @@ class Averaging(TrainerCallback):
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p for name, p in unwrap_clap(model).named_parameters() if p.requires_grad}
+    return {name: p for name, p in unwrap_model(model).named_parameters() if p.requires_grad}

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import SplitPoint, unwrap_clap
+from teminal_hf.models.split import unwrap_model
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.cache import code_id, digest
 from teminal_hf.training import data_collator
 from teminal_hf.training.data_collator import GroupCollator
@@ -58,7 +59,7 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         dtype: str = "float16",
     ) -> None:
         self._rows, self._collator = groups, collator
-        self._prefix = prefix = FrozenPrefix(unwrap_clap(model), split_point, collator.processor, dtype)
+        self._prefix = prefix = FrozenPrefix(unwrap_model(model), split_point, collator.processor, dtype)
         manifest, n_views = groups.manifest, len(collator.views)
         self._clips = collator.clips(manifest).unflatten(0, (n_views, -1)).transpose(0, 1) if collator.mixture else None
         wordings = collator.captions(manifest)
@@ -121,7 +122,7 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
 
 
 class _Features:
-    """Log-mels of each row's views, (K, 1, frames, mels)."""
+    """What is heard of each row's views, (K, 1, ...)."""
 
     def __init__(self, rows: Rows, collator: GroupCollator) -> None:
         self.rows, self.collator = rows, collator

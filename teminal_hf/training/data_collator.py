@@ -1,4 +1,4 @@
-"""Batches of rows: log-mel features, tokens and meanings of every view, in blocks [view 1; view 2; ...]."""
+"""Batches of rows: features, tokens and meanings of every view, in blocks [view 1; view 2; ...]."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import ClapProcessor
 
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.features import features_of
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.groups import plain_caption, view_meanings
 from teminal_hf.models.tokenizer import tokenize
@@ -20,27 +19,27 @@ class GroupCollator:
     """Collates N rows with K views into one batch for `TeminalTrainer`.
 
     A row holds, for each view, its audio `{"array", "sampling_rate"}` under the view's name and its caption under
-    `<view>_caption`. The batch holds `input_features` (K*N, 1, frames, mels), `input_ids` and `attention_mask`
+    `<view>_caption`. The batch holds `input_features` (K*N, 1, ...), `input_ids` and `attention_mask`
     (K*N, L), and `meanings` (K*N, m) int64: the first column is what the row says, the others what else holds of it.
     With `mixture` also `clips` (K*N, 2) int64, hashes of the clips that each recording was made of (one twice where it
     is alone; of no meaning for the view `pair`).
     With `plain_wording` also `plain_input_ids`, `plain_attention_mask`: the same with every sequence as "X before Y".
     """
 
-    processor: ClapProcessor
+    processor: Any
     views: Sequence[str]
     plain_wording: bool = False
     mixture: bool = False
 
     def __post_init__(self) -> None:
-        self.log_mel = LogMel.from_extractor(self.processor.feature_extractor)
+        self.hear = features_of(self.processor.feature_extractor)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         return {"input_features": self.features(rows)} | self.text(rows)
 
     def features(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """Log-mel of every view (K*N, 1, frames, mels)."""
-        return self.log_mel(torch.stack([self._waveform(row, view) for view in self.views for row in rows]))
+        """What is heard of every view (K*N, 1, ...): see `features_of`."""
+        return self.hear(torch.stack([self._waveform(row, view) for view in self.views for row in rows]))
 
     def text(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The part of the batch that needs no audio."""
@@ -73,13 +72,13 @@ class GroupCollator:
 
     def _waveform(self, row: Mapping[str, Any], view: str) -> Tensor:
         audio = row[view]
-        if audio["sampling_rate"] != self.log_mel.sampling_rate:
+        if audio["sampling_rate"] != self.hear.sampling_rate:
             raise ValueError(
-                f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.log_mel.sampling_rate} "
+                f"{view!r} audio is at {audio['sampling_rate']} Hz, the model listens at {self.hear.sampling_rate} "
                 "Hz; render or resample at the model's rate"
             )
         waveform = torch.tensor(np.asarray(audio["array"]), dtype=torch.float32)  # a copy: theirs may be read-only
-        return torch.nn.functional.pad(waveform, (0, max(0, self.log_mel.n_samples - len(waveform))))
+        return torch.nn.functional.pad(waveform, (0, max(0, self.hear.n_samples - len(waveform))))
 
 
 def false_negatives(meanings: Tensor) -> Tensor:

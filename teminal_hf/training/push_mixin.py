@@ -14,7 +14,7 @@ from transformers.trainer_utils import HubStrategy
 
 from teminal_hf.errors import CheckpointError
 from teminal_hf.hub.push import CHECKPOINT_FILES, make_repo, push_folder
-from teminal_hf.models.checkpoint import save_clap
+from teminal_hf.models.checkpoint import save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class PushMixin(Trainer):
         """The weights as they are now, pushed one after the other by one thread."""
         processor = _check_processor(self.processing_class)
         staged = tempfile.mkdtemp(prefix="push-", dir=self.args.output_dir)
-        save_clap(copy.deepcopy(self.accelerator.unwrap_model(self.model)), processor, staged)
+        save_checkpoint(copy.deepcopy(self.accelerator.unwrap_model(self.model)), processor, staged)
         job = self._pusher.submit(
             _push_and_remove,
             staged,
@@ -100,11 +100,13 @@ class PushMixin(Trainer):
         return job
 
 
-def _check_processor(processor: Any) -> ClapProcessor:
+def _check_processor(processor: Any) -> Any:
     """A checkpoint is pushed with the processor that it was trained with, and never with one that tiles."""
-    if not isinstance(processor, ClapProcessor) or processor.feature_extractor.padding != "pad":
+    extractor = getattr(processor, "feature_extractor", None)
+    if extractor is None or (isinstance(processor, ClapProcessor) and extractor.padding != "pad"):
         raise CheckpointError(
-            "to be pushed, a model needs its ClapProcessor, as load_clap gives it (padding='pad'): processing_class=..."
+            "to be pushed, a model needs its processor, as load_checkpoint gives it (a CLAP's with padding='pad'): "
+            "processing_class=..."
         )
     return processor
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
-from transformers import ClapModel, ClapProcessor
 
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.features import features_of
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.sound_names import NAMES, SENTENCES
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import SplitPoint, audio_suffix, text_suffix, unwrap_clap
+from teminal_hf.models.split import TrainedModel, towers_of, unwrap_model
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.storage.tensor_store import TensorStore
 
 ROWS = 64  # recordings, and captions, that a step asks about
@@ -54,10 +55,10 @@ class Reference:
 
     def __init__(
         self,
-        start: ClapModel,
+        start: TrainedModel,
         model: nn.Module,
         split_point: SplitPoint,
-        processor: ClapProcessor,
+        processor: Any,
         alone: ReferenceRecordings,
         around: ReferenceRecordings,
         labels: Sequence[str],
@@ -67,7 +68,7 @@ class Reference:
     ) -> None:
         self._start, self._split_point, self._seed = start, split_point, seed
         # The two models' frozen layers are the same ones, unless a stage before this trained more of them.
-        self._prefixes = [FrozenPrefix(m, split_point, processor, dtype) for m in (start, unwrap_clap(model))]
+        self._prefixes = [FrozenPrefix(m, split_point, processor, dtype) for m in (start, unwrap_model(model))]
         self._sets = (alone, around)
         self._number = {meaning_id(clip): i for i, clip in enumerate(alone.clips.ids)}
         names = list(dict.fromkeys((*labels, *NAMES)))
@@ -88,21 +89,20 @@ class Reference:
             for recordings, store in zip(self._sets, stores, strict=True):
                 prefix.fill_recordings(store, _Features(recordings, prefix.processor), num_workers)
             prefix.fill_captions(hidden, ids_and_mask)
-        clap, (hidden, ids_and_mask) = self._start, self._text[0]
+        towers, (hidden, ids_and_mask) = towers_of(self._start), self._text[0]
+        device = self._start.device
         audio = [
-            audio_suffix(clap, self._split_point, _rows(store, rows)[:, 0].to(clap.device)).float()
+            towers.audio_suffix(self._split_point, _rows(store, rows)[:, 0].to(device)).float()
             for store in self._audio[0]
             for rows in torch.arange(len(store)).split(_TOGETHER)
         ]
         text = [
-            text_suffix(
-                clap, self._split_point, _rows(hidden, rows).to(clap.device), ids_and_mask[rows, 1].to(clap.device)
-            )
+            towers.text_suffix(self._split_point, _rows(hidden, rows).to(device), ids_and_mask[rows, 1].to(device))
             for rows in torch.arange(len(hidden)).split(_TOGETHER)
         ]
         self.audio_embeds = torch.cat(audio)
         self.text_embeds = torch.cat(text).float()
-        self._scale = clap.logit_scale_a.exp().item()
+        self._scale = towers.scale.item()
         self._sentences = self.text_embeds.unflatten(0, (len(SENTENCES), self._names))
         del self._start, self._prefixes
         return self
@@ -164,13 +164,13 @@ class Reference:
 
 
 class _Features:
-    """Log-mels of each recording, (1, 1, frames, mels)."""
+    """What is heard of each recording, (1, 1, ...)."""
 
-    def __init__(self, recordings: ReferenceRecordings, processor: ClapProcessor) -> None:
-        self.recordings, self.log_mel = recordings, LogMel.from_extractor(processor.feature_extractor)
+    def __init__(self, recordings: ReferenceRecordings, processor: Any) -> None:
+        self.recordings, self.hear = recordings, features_of(processor.feature_extractor)
 
     def __getitem__(self, row: int) -> Tensor:
-        return self.log_mel(torch.from_numpy(self.recordings[row])[None])
+        return self.hear(torch.from_numpy(self.recordings[row])[None])
 
 
 def _rows(store: TensorStore, rows: Tensor) -> Tensor:

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import ClapProcessor, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.fusion import with_fusion
-from teminal_hf.models.split import unwrap_clap
+from teminal_hf.models.split import towers_of, unwrap_model
 from teminal_hf.models.stages import frozen_modules
-from teminal_hf.models.tokenizer import fit_to_clap
+from teminal_hf.models.tokenizer import fit_to_towers
 from teminal_hf.training.averaging import Averaging
 from teminal_hf.training.checkpoints import WholeCheckpoints, newest_whole
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
@@ -32,7 +32,7 @@ MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
 
 class TeminalTrainer(PushMixin, WholeCheckpoints):
-    """Post-trains a `ClapModel` prepared by `apply_stage` on groups of views.
+    """Post-trains a `ClapModel` or `PeAudioModel` prepared by `apply_stage` on groups of views.
 
     Every batch makes one forward through each tower for all views of all groups; with several processes the embeddings
     are gathered with their gradient, so that the gradients are those of one process with the whole batch. The named
@@ -69,10 +69,10 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             raise ValueError("retention and mixture need what the starting checkpoint knows as reference=")
         self.reference = reference
         self.model_accepts_loss_kwargs = False  # ... and must not count tokens
-        self.can_return_loss = True  # otherwise eval_loss is missing: ClapModel's own flag defaults to None
+        self.can_return_loss = True  # otherwise eval_loss is missing: the models' own flag defaults to None
         self.zste = zste
-        if isinstance(self.processing_class, ClapProcessor):
-            fit_to_clap(self.processing_class)  # it is saved beside every checkpoint
+        if hasattr(self.processing_class, "tokenizer"):
+            fit_to_towers(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
@@ -159,7 +159,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         audio, text, meanings_of = (
             dict(zip(views, share(tensor, len(views)), strict=True)) for tensor in (audio_embeds, text_embeds, meanings)
         )
-        scale = unwrap_clap(self.model).logit_scale_a.exp()
+        scale = towers_of(self.model).scale
         temporal = [view for view in STAGE_B_VIEWS if view in views]
         losses: dict[str, Tensor] = {}
         if temporal:
@@ -192,7 +192,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         return losses
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        plain = None if isinstance(self.model, PeftModel) else unwrap_clap(self.model)
+        plain = None if isinstance(self.model, PeftModel) else unwrap_model(self.model)
         if state_dict is None and plain is not None:
             with with_fusion(plain) as tensors:
                 super()._save(output_dir, tensors)
@@ -219,8 +219,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         """As in `Trainer`, the audio tower at its own share of the learning rate."""
         optimizer = super().create_optimizer(*args, **kwargs)
         if self.args.audio_rate != 1:
-            clap = unwrap_clap(self.model)
-            audio = {id(p) for module in (clap.audio_model, clap.audio_projection) for p in module.parameters()}
+            audio = {id(p) for module in towers_of(self.model).audio_side for p in module.parameters()}
             for group in list(optimizer.param_groups):
                 options = {name: value for name, value in group.items() if name not in ("params", "lr")}
                 apart = [p for p in group["params"] if id(p) in audio]
@@ -242,13 +241,13 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
 
 
 class _ClampLogitScale(TrainerCallback):
-    """Keeps the learned scale at 100 or below, and ClapModel's second log-scale equal to the first."""
+    """Keeps a learned scale at 100 or below."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        clap = unwrap_clap(kwargs["model"])
-        with torch.no_grad():
-            clap.logit_scale_a.clamp_(max=MAX_LOG_SCALE)
-            clap.logit_scale_t.copy_(clap.logit_scale_a)
+        towers = towers_of(kwargs["model"])
+        if towers.log_scale is not None:
+            towers.log_scale.data.clamp_(max=MAX_LOG_SCALE)
+        towers.settle()
 
 
 class _DrawCaptions(TrainerCallback):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from teminal_hf.commands import cli
-from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.checkpoint import load_clap, save_checkpoint
 
 
 def test_evaluate_prints_a_table_and_writes_every_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_on_trained_folds_is_called_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save_clap(*load_clap("clap-mini"), tmp_path)
+    save_checkpoint(*load_clap("clap-mini"), tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"folds": {"train": [1, 2]}}))
     for fold, warned in (("2", True), ("4", False)):
         caplog.clear()
@@ -87,7 +87,7 @@ def test_an_evaluation_on_trained_folds_is_called_out(tmp_path: Path, caplog: py
 def test_an_evaluation_asks_apart_what_training_left_out(
     tmp_path: Path, esc50: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_clap(*load_clap("clap-mini"), tmp_path / "run")
+    save_checkpoint(*load_clap("clap-mini"), tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({"settings": {"left_out_classes": ["dog", "rain"]}}))
     names = ["--known_names", "dog", "rain", "door wood knock", "cow"]
     arguments = ["evaluate", str(tmp_path / "run"), "--clips_per_class", "2", "--groups", "3", "--tasks", "3O"]

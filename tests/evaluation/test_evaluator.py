@@ -21,7 +21,7 @@ from teminal_hf.evaluation.report import results_table
 from teminal_hf.evaluation.zste import score
 from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import ClapEncoder, embed_audio, embed_text, warn_if_collapsed
-from teminal_hf.models.split import SplitPoint
+from teminal_hf.models.towers import SplitPoint
 
 TASKS = ("1", "2A", "3A", "3O", "5A", "G")
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from support.paths import ROOT
-from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.checkpoint import load_clap, save_checkpoint
 
 PROGRAM = [sys.executable, str(ROOT / "recipes" / "controls.py")]
 
@@ -29,7 +29,7 @@ def test_a_model_against_itself(tmp_path: Path) -> None:
 
 def test_clips_that_were_trained_on_are_asked_apart(tmp_path: Path) -> None:
     """Their row has as many groups of them, and is there only where the run says what it was trained on."""
-    save_clap(*load_clap("clap-mini"), tmp_path / "run")
+    save_checkpoint(*load_clap("clap-mini"), tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({"base": "clap-mini", "folds": {"train": [1], "test": [5]}}))
     found = tmp_path / "controls.json"
     subprocess.run([*PROGRAM, "run", "--groups", "4", "--json", str(found)], check=True, cwd=tmp_path)

@@ -29,9 +29,9 @@ from teminal_hf.integrations.foreign_encoders import (
     MtebEncoder,
     SentenceTransformerEncoder,
 )
-from teminal_hf.models.checkpoint import save_clap
+from teminal_hf.models.checkpoint import save_checkpoint
+from teminal_hf.models.embed import PeAudioEncoder
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
-from teminal_hf.models.pe_audio import PeAudioEncoder
 
 CAPTIONS = ["dog before rain", "rain before dog", "wind"]
 
@@ -50,7 +50,7 @@ def zste(encoder: Encoder) -> dict[str, float]:
 
 @pytest.fixture
 def clap_folder(tmp_path: Path) -> Path:
-    save_clap(tiny_clap(), tiny_processor(), tmp_path / "clap")
+    save_checkpoint(tiny_clap(), tiny_processor(), tmp_path / "clap")
     return tmp_path / "clap"
 
 

@@ -22,7 +22,7 @@ from teminal_hf.data.groups import plain_caption, plan
 from teminal_hf.data.zste_items import plan_zste
 from teminal_hf.errors import CheckpointError, NotFoundError, OfflineError, TeminalError
 from teminal_hf.models import checkpoint as models
-from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_checkpoint
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.tools.doctor import diagnose
 from teminal_hf.training.data_collator import GroupCollator
@@ -82,11 +82,11 @@ def test_a_processor_that_has_truncated_hears_whole_recordings_once_loaded(tmp_p
     assert features(tmp_path / "spoilt").shape != truth.shape or not torch.allclose(
         features(tmp_path / "spoilt"), truth, atol=1
     )  # the control
-    save_clap(tiny_clap(), processor, tmp_path / "ours")
+    save_checkpoint(tiny_clap(), processor, tmp_path / "ours")
     assert torch.equal(features(tmp_path / "ours"), truth)
     tiny_clap().save_pretrained(tmp_path / "spoilt")
     _, mended = load_clap(str(tmp_path / "spoilt"))
-    save_clap(tiny_clap(), mended, tmp_path / "mended")
+    save_checkpoint(tiny_clap(), mended, tmp_path / "mended")
     assert torch.equal(features(tmp_path / "mended"), truth)
 
 
@@ -195,7 +195,7 @@ MORE_LAYERS = r"is not whole: \d+ weight tensor\(s\) are of layers that its conf
     ],
 )
 def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
-    save_clap(tiny_clap(), tiny_processor(), tmp_path)
+    save_checkpoint(tiny_clap(), tiny_processor(), tmp_path)
     load_clap(str(tmp_path))
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=message) as error:
@@ -268,7 +268,7 @@ def test_saved_checkpoint_is_read_bit_equal_without_this_package(tmp_path: Path)
     del batch["meanings"]
     with torch.no_grad():
         truth = model(**batch)
-    plain = save_clap(model, processor, tmp_path / "run")
+    plain = save_checkpoint(model, processor, tmp_path / "run")
     assert plain is model and "forward" not in vars(model)
     sounds, captions = [row["forward"]["array"] for row in rows], [row["forward_caption"] for row in rows]
     torch.save((sounds, captions), tmp_path / "rows.pt")

@@ -13,7 +13,7 @@ from transformers import ClapConfig, ClapModel, ClapProcessor
 from support.tiny import ALL_VIEWS, RATE, config, groups, tiny_clap, tiny_processor
 from teminal_hf import load_encoder, rank
 from teminal_hf.errors import CheckpointError
-from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.checkpoint import load_clap, save_checkpoint
 from teminal_hf.models.embed import embed_audio
 from teminal_hf.models.fusion import without_fusion
 from teminal_hf.models.stages import StagePolicy, apply_stage
@@ -71,7 +71,7 @@ def test_saved_it_is_a_fused_checkpoint_again(fused: Path, tmp_path: Path) -> No
     model, processor = load_clap(str(fused))
     with torch.no_grad():
         model.audio_projection.linear2.weight.mul_(-1)
-    save_clap(copy.deepcopy(model), processor, tmp_path / "saved")
+    save_checkpoint(copy.deepcopy(model), processor, tmp_path / "saved")
     loaded: Any = ClapModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
     saved, loading = loaded
     assert not loading["missing_keys"] and not loading["unexpected_keys"] and saved.config.audio_config.enable_fusion
@@ -108,7 +108,7 @@ def test_it_is_trained_saved_and_goes_on(fused: Path, tmp_path: Path, tuning: An
     if tuning == "full":  # adapters are saved alone on the way
         whole = ClapModel.from_pretrained(tmp_path / "run" / "checkpoint-1")
         assert whole.config.audio_config.enable_fusion
-    save_clap(tuned, processor, tmp_path / "saved")
+    save_checkpoint(tuned, processor, tmp_path / "saved")
     after, start = (ClapModel.from_pretrained(folder).state_dict() for folder in (tmp_path / "saved", fused))
     assert set(after) == set(start)
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, start[name])}

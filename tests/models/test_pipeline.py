@@ -16,7 +16,7 @@ from support.tiny import RATE, SAMPLES, WORDS, assert_equal, tiny_clap, tiny_pro
 from teminal_hf.data.captions import caption
 from teminal_hf.errors import CheckpointError
 from teminal_hf.evaluation.ranking import rank
-from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.checkpoint import load_clap, save_checkpoint
 from teminal_hf.models.embed import ClapEncoder
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.data_collator import GroupCollator
@@ -75,12 +75,12 @@ def test_the_pipeline_ranks_as_we_do(tmp_path: Path, tokenizer: str, tuning: Any
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1, generator=generator)
-    save_clap(tuned, processor_with(tokenizer), tmp_path)
+    save_checkpoint(tuned, processor_with(tokenizer), tmp_path)
     check_pipeline(tmp_path, CAPTIONS, sounds())
 
 
 def test_the_embedded_base_is_ranked_by_the_pipeline(tmp_path: Path) -> None:
-    save_clap(*load_clap("clap-mini"), tmp_path)
+    save_checkpoint(*load_clap("clap-mini"), tmp_path)
     noise = np.random.default_rng(0).normal(0, 0.1, 160_000).astype(np.float32)
     pulses = noise * (np.arange(160_000) % 16_000 < 800)
     check_pipeline(tmp_path, ["rain", "dog before rain", "clock tick", "church bells"], [noise, pulses])
@@ -95,7 +95,7 @@ def test_without_mending_the_pipeline_fails_on_a_bert_tokenizer(tmp_path: Path) 
     model, processor = load_clap(str(tmp_path))
     assert set(processor.tokenizer(["dog"])) == {"input_ids", "attention_mask"}
     model(**processor(text=["dog"], audio=sounds(1), sampling_rate=RATE, return_tensors="pt"))
-    save_clap(model, processor, tmp_path / "mended")
+    save_checkpoint(model, processor, tmp_path / "mended")
     check_pipeline(tmp_path / "mended", CAPTIONS, sounds())
     processor.save_pretrained(tmp_path)  # as any other code saves it
     check_pipeline(tmp_path, CAPTIONS, sounds(1))
@@ -115,7 +115,7 @@ def test_checkpoints_on_the_way_are_plain_models(tmp_path: Path, tokenizer: str)
 @pytest.mark.filterwarnings("ignore:Could not find a config file in:UserWarning")
 def test_checkpoints_on_the_way_of_lora_are_adapters_that_can_be_merged(tmp_path: Path) -> None:
     base, run = tmp_path / "base", tmp_path / "run"
-    save_clap(tiny_clap(), processor_with("bert"), base)
+    save_checkpoint(tiny_clap(), processor_with("bert"), base)
     t = trainer(
         run, tuning="lora", save_strategy="steps", save_steps=2, max_steps=2, processing_class=load_clap(str(base))[1]
     )
@@ -124,11 +124,11 @@ def test_checkpoints_on_the_way_of_lora_are_adapters_that_can_be_merged(tmp_path
     assert not (saved / "config.json").exists()
     with pytest.raises(CheckpointError, match=r"holds adapters alone .* every checkpoint-N of a LoRA run") as error:
         load_clap(str(saved))
-    advice = re.findall("`(save_clap.*)`", str(error.value))[0].replace("BASE", str(base))
-    names = {"save_clap": save_clap, "load_clap": load_clap, "PeftModel": PeftModel}
+    advice = re.findall("`(save_checkpoint.*)`", str(error.value))[0].replace("BASE", str(base))
+    names = {"save_checkpoint": save_checkpoint, "load_clap": load_clap, "PeftModel": PeftModel}
     eval(advice.replace("FOLDER", str(tmp_path / "merged")), names)
     check_pipeline(tmp_path / "merged", CAPTIONS, sounds())
-    save_clap(t.model, load_clap(str(base))[1], run)
+    save_checkpoint(t.model, load_clap(str(base))[1], run)
     merged, truth = (weights(load_clap(str(folder))[0]) for folder in (tmp_path / "merged", run))
     for name in truth:
         torch.testing.assert_close(merged[name], truth[name], atol=1e-6, rtol=0, msg=name)

@@ -11,16 +11,12 @@ from transformers import ClapModel
 from support.tiny import embeddings, groups, tiny_clap, tiny_processor
 from teminal_hf.models.embed import collapse_similarity
 from teminal_hf.models.split import (
-    SplitPoint,
     attach_split_forward,
-    audio_blocks,
-    audio_prefix,
-    audio_suffix,
     detach_split_forward,
-    text_prefix,
-    text_suffix,
-    unwrap_clap,
+    towers_of,
+    unwrap_model,
 )
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.training.data_collator import GroupCollator
 
 # (depths, text layers, mels, spectrogram side, window): 2, 3 and 4 stages; shifted windows where the depth is 2.
@@ -47,19 +43,19 @@ def test_every_cut_gives_the_models_own_embeddings(name: str) -> None:
     with torch.no_grad():
         whole = model(**{key: value for key, value in batch.items() if key != "meanings"})
     torch.testing.assert_close(whole.audio_embeds, audio, atol=1e-5, rtol=0)
-    n_blocks, n_layers = len(audio_blocks(model)), len(model.text_model.encoder.layer)
+    n_blocks, n_layers = len(towers_of(model).audio_layers), len(model.text_model.encoder.layer)
     assert n_blocks == sum(CONFIGS[name][0])
     mask = batch["attention_mask"]
     assert (mask == 0).any()
     with torch.no_grad():
         for blocks in range(n_blocks + 1):
             split_point = SplitPoint(blocks, 0)
-            tokens = audio_prefix(model, split_point, batch["input_features"])
-            torch.testing.assert_close(audio_suffix(model, split_point, tokens), audio, atol=1e-5, rtol=0)
+            tokens = towers_of(model).audio_prefix(split_point, batch["input_features"])
+            torch.testing.assert_close(towers_of(model).audio_suffix(split_point, tokens), audio, atol=1e-5, rtol=0)
         for layers in range(n_layers + 1):
             split_point = SplitPoint(0, layers)
-            hidden = text_prefix(model, split_point, batch["input_ids"], mask)
-            torch.testing.assert_close(text_suffix(model, split_point, hidden, mask), text, atol=1e-5, rtol=0)
+            hidden = towers_of(model).text_prefix(split_point, batch["input_ids"], mask)
+            torch.testing.assert_close(towers_of(model).text_suffix(split_point, hidden, mask), text, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["two stages", "four stages"])
@@ -67,14 +63,14 @@ def test_attached_forward_takes_raw_input_or_prefixes_at_every_pair_of_cuts(name
     model, batch = make(name)
     audio, text = embeddings(model, batch)
     del batch["meanings"]
-    for blocks in range(len(audio_blocks(model)) + 1):
+    for blocks in range(len(towers_of(model).audio_layers) + 1):
         for layers in range(len(model.text_model.encoder.layer) + 1):
             split_point = SplitPoint(blocks, layers)
             attach_split_forward(model, split_point)
             with torch.no_grad():
                 raw = model(**batch)
-                tokens = audio_prefix(model, split_point, batch["input_features"])
-                hidden = text_prefix(model, split_point, batch["input_ids"], batch["attention_mask"])
+                tokens = towers_of(model).audio_prefix(split_point, batch["input_features"])
+                hidden = towers_of(model).text_prefix(split_point, batch["input_ids"], batch["attention_mask"])
                 split = model(audio_tokens=tokens, text_hidden=hidden, attention_mask=batch["attention_mask"])
             for out in (raw, split):
                 torch.testing.assert_close(out.audio_embeds, audio, atol=1e-5, rtol=0)
@@ -108,9 +104,8 @@ def test_gradients_through_the_split_are_those_of_the_whole() -> None:
     truth = {name: p.grad.clone() for name, p in trained.items() if p.grad is not None}
     model.zero_grad()
     split_point = SplitPoint(1, 1)
-    (
-        audio_suffix(model, split_point, audio_prefix(model, split_point, batch["input_features"])) * target
-    ).sum().backward()
+    tokens = towers_of(model).audio_prefix(split_point, batch["input_features"])
+    (towers_of(model).audio_suffix(split_point, tokens) * target).sum().backward()
     assert len(truth) > 20
     for name, gradient in truth.items():
         torch.testing.assert_close(trained[name].grad, gradient, atol=1e-5, rtol=1e-4, msg=name)
@@ -118,18 +113,18 @@ def test_gradients_through_the_split_are_those_of_the_whole() -> None:
 
 def test_plain_clap_looks_inside_wrappers() -> None:
     model = tiny_clap()
-    assert unwrap_clap(model) is model
-    assert unwrap_clap(nn.Sequential(nn.Identity(), model)) is model
+    assert unwrap_model(model) is model
+    assert unwrap_model(nn.Sequential(nn.Identity(), model)) is model
 
 
 def test_a_model_that_is_no_clap_is_named() -> None:
-    with pytest.raises(TypeError, match="a transformers ClapModel is needed, found Linear"):
-        unwrap_clap(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="a transformers ClapModel or PeAudioModel is needed, found Linear"):
+        unwrap_model(nn.Linear(2, 2))
 
 
 def test_a_fused_checkpoint_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"fused CLAP model \(enable_fusion=True\).*open it with load_clap"):
-        unwrap_clap(tiny_clap(fused=True))
+        unwrap_model(tiny_clap(fused=True))
 
 
 def test_collapse_similarity() -> None:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import ClapConfig, ClapModel
 
 from support.tiny import embeddings, groups, tiny_clap, tiny_processor, train_mode
-from teminal_hf.models.checkpoint import save_clap
-from teminal_hf.models.split import SplitPoint, audio_prefix, text_prefix, unwrap_clap
+from teminal_hf.models.checkpoint import save_checkpoint
+from teminal_hf.models.split import towers_of, unwrap_model
 from teminal_hf.models.stages import StagePolicy, Trainable, apply_stage, merged
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.training.data_collator import GroupCollator
 
 ENCODER = "audio_model.audio_encoder"
@@ -160,7 +161,7 @@ def test_lora_merge_equals_the_adapter_model_and_loads_without_this_package(tmp_
         adapted = tuned(**inputs)
     assert (adapted.audio_embeds - at_start.audio_embeds).abs().max() > 1e-2
     assert (adapted.text_embeds - at_start.text_embeds).abs().max() > 1e-2
-    plain = save_clap(tuned, tiny_processor(), tmp_path)
+    plain = save_checkpoint(tuned, tiny_processor(), tmp_path)
     assert type(plain) is ClapModel and not any("lora" in name for name, _ in plain.named_modules())
     torch.save(batch, tmp_path / "batch.pt")
     script = """
@@ -205,11 +206,12 @@ def test_frozen_modules_are_all_but_the_trained_layers(tuning: str) -> None:
     inputs = {name: value for name, value in batch.items() if name != "meanings"}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     assert torch.equal(
-        audio_prefix(model, split_point, batch["input_features"]),
-        audio_prefix(model, split_point, batch["input_features"]),
+        towers_of(model).audio_prefix(split_point, batch["input_features"]),
+        towers_of(model).audio_prefix(split_point, batch["input_features"]),
     )
     words = batch["input_ids"], batch["attention_mask"]
-    assert torch.equal(text_prefix(model, split_point, *words), text_prefix(model, split_point, *words))
+    towers = towers_of(model)
+    assert torch.equal(towers.text_prefix(split_point, *words), towers.text_prefix(split_point, *words))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         one, other = tuned(**inputs), tuned(**inputs)
@@ -230,4 +232,4 @@ def test_in_train_mode_the_frozen_batch_norm_would_drift() -> None:
 
 def test_lora_model_is_found_inside_its_wrapper() -> None:
     tuned, _, model = lora()
-    assert unwrap_clap(tuned) is model
+    assert unwrap_model(tuned) is model

@@ -14,7 +14,7 @@ from teminal_hf.evaluation import zste
 from teminal_hf.evaluation.zste import wilson_interval
 from teminal_hf.hub.cards import CITATION
 from teminal_hf.integrations.publishing import metric_card, order_metric_card
-from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_checkpoint
 from teminal_hf.runs.model_card import model_card
 
 TRAINED = {"count": 3_008_905, "total": 25_650_000, "share": 0.1173}
@@ -127,7 +127,7 @@ def test_the_model_index_is_read_back(tmp_path: Path) -> None:
 def test_the_cards_code_runs_and_both_ways_rank_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run", base="clap-mini", source="soundbank", licence=None)
     model, processor = load_clap(CLAP_MINI)
-    save_clap(model, processor, run)
+    save_checkpoint(model, processor, run)
     direct, by_pipeline = re.findall(r"```python\n(.*?)```", model_card(run, str(run)), re.S)
     names: dict[str, Any] = {}
     exec(direct, names)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_clap
+from teminal_hf.models.checkpoint import CLAP_MINI, load_clap, save_checkpoint
 
 
 def write_opposite_run(folder: Path) -> Path:
@@ -16,6 +16,6 @@ def write_opposite_run(folder: Path) -> Path:
         model.audio_projection.linear2.weight.neg_()
         model.audio_projection.linear2.bias.neg_()
     run = folder / "runs" / "demo-001" / "stage_b"
-    save_clap(model, processor, run)
+    save_checkpoint(model, processor, run)
     (run / "run.json").write_text(json.dumps({"complete": True, "base": CLAP_MINI}))
     return run

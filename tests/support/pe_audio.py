@@ -57,11 +57,11 @@ def pe_audio(seed: int = 0) -> PeAudioModel:
     return model
 
 
-def pe_processor() -> PeAudioProcessor:
+def pe_processor(sampling_rate: int = 48_000) -> PeAudioProcessor:
     tokenizer = BertTokenizer(
         vocab={token: i for i, token in enumerate(_TOKENS)}, model_input_names=["input_ids", "attention_mask"]
     )
-    return PeAudioProcessor(PeAudioFeatureExtractor(), tokenizer)
+    return PeAudioProcessor(PeAudioFeatureExtractor(sampling_rate=sampling_rate), tokenizer)
 
 
 def save_audio_video(model: PeAudioModel, folder: Path) -> None:

@@ -22,8 +22,8 @@ from teminal_hf.data.captions import BOTH, SINGLE, caption
 from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import RenderSettings
 from teminal_hf.models.embed import ClapEncoder
-from teminal_hf.models.split import SplitPoint
 from teminal_hf.models.stages import StagePolicy, apply_stage, frozen_modules
+from teminal_hf.models.towers import SplitPoint
 from teminal_hf.training.config import TeminalConfig
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.retention import Reference

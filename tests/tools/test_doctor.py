@@ -17,7 +17,7 @@ from teminal_hf.commands.cli import main
 from teminal_hf.errors import CheckpointError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.zste import score
-from teminal_hf.models.checkpoint import load_clap, save_clap
+from teminal_hf.models.checkpoint import load_clap, save_checkpoint
 from teminal_hf.tools import doctor
 from teminal_hf.tools.doctor import Finding, diagnose, order_finding
 
@@ -63,7 +63,7 @@ def levels(findings: list[Finding]) -> list[str]:
 
 
 def test_a_checkpoint_of_this_package_is_well(tmp_path: Path) -> None:
-    save_clap(tiny_clap(), tiny_processor(), tmp_path)
+    save_checkpoint(tiny_clap(), tiny_processor(), tmp_path)
     findings = diagnose(str(tmp_path))
     assert levels(findings)[:-1] == ["ok"] * 5
     one(findings, "^a CLAP checkpoint, not fused$", "ok")
@@ -92,8 +92,10 @@ def test_an_extractor_for_fused_weights_beside_unfused_ones(tmp_path: Path) -> N
 def test_a_tiling_processor_and_the_way_to_mend_it(tmp_path: Path) -> None:
     name = saved(tmp_path / "plain", processor=processor_with(padding="repeatpad"))
     stored = one(diagnose(name), 'the stored processor has padding="repeatpad": .* A, B becomes A, B, A, B;', "warning")
-    assert stored.fix == f'save it anew, mended: `save_clap(*load_clap("{name}"), "FOLDER")`, both from teminal_hf'
-    save_clap(*load_clap(name), tmp_path / "mended")
+    assert (
+        stored.fix == f'save it anew, mended: `save_checkpoint(*load_clap("{name}"), "FOLDER")`, both from teminal_hf'
+    )
+    save_checkpoint(*load_clap(name), tmp_path / "mended")
     one(diagnose(str(tmp_path / "mended")), 'the stored processor has padding="pad"', "ok")
 
 
@@ -106,7 +108,7 @@ def test_a_tokenizer_that_crops_audio_and_the_way_to_mend_it(tmp_path: Path) -> 
     one(findings, "crops it at random, another way at each call: 99% is lost", "warning")
     heard = plain_input(ClapProcessor.from_pretrained(name), np.ones(4_000))
     assert len(heard) == 32
-    save_clap(*load_clap(name), tmp_path / "mended")
+    save_checkpoint(*load_clap(name), tmp_path / "mended")
     assert levels(diagnose(str(tmp_path / "mended")))[:-1] == ["ok"] * 5
 
 

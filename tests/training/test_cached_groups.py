@@ -18,7 +18,8 @@ from teminal_hf.data.caption_pairs import CaptionPairs
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.models import frozen_prefix
-from teminal_hf.models import split as towers
+from teminal_hf.models.clap_towers import ClapTowers
+from teminal_hf.models.split import towers_of
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.storage import cache
 from teminal_hf.training.cached_groups import CachedGroups, collate_cached
@@ -206,7 +207,7 @@ def test_stages_and_seeds_of_one_base_share_what_is_frozen() -> None:
 def change_weight(tower: str) -> ClapModel:
     model = staged()
     with torch.no_grad():
-        module: Any = towers.prefix_modules(model, POLICY.split_point)[tower][-1]
+        module: Any = towers_of(model).prefix_modules(POLICY.split_point)[tower][-1]
         next(module.parameters()).flatten()[-1] += 1e-6
     return model
 
@@ -267,11 +268,11 @@ def test_what_the_text_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch)
     model, rows = staged(), groups(5, ALL_VIEWS)
     truth = cached(rows, model=model)[2]["text_hidden"]
     asked: list[int] = []
-    whole = frozen_prefix.text_prefix
+    whole = ClapTowers.text_prefix
     monkeypatch.setattr(
-        frozen_prefix,
+        ClapTowers,
         "text_prefix",
-        lambda clap, split_point, ids, mask: asked.append(len(ids)) or whole(clap, split_point, ids, mask),
+        lambda towers, split_point, ids, mask: asked.append(len(ids)) or whole(towers, split_point, ids, mask),
     )
     assert torch.equal(cached(rows, model=model)[2]["text_hidden"], truth) and not asked
     other = cached(rows, model=change_weight("text"))[2]["text_hidden"]
@@ -346,7 +347,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(monkeypatch: pytest.Mon
 def test_activations_beyond_half_precision_name_the_way_out() -> None:
     model = staged()
     with torch.no_grad():
-        last: Any = towers.prefix_modules(model, POLICY.split_point)["audio"][-1]
+        last: Any = towers_of(model).prefix_modules(POLICY.split_point)["audio"][-1]
         last.reduction.weight.mul_(1e6)
     with pytest.raises(ValueError, match=r"not finite in torch\.float16: beyond its range \(set cache_dtype to b"):
         cached(groups(2), ("forward",), model=model)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from support.tiny import ALL_VIEWS, groups, tiny_clap, tiny_processor, train_mode, trainer
-from teminal_hf.models.split import audio_prefix, audio_suffix, text_prefix, text_suffix
+from teminal_hf.models.split import towers_of
 from teminal_hf.models.stages import StagePolicy, apply_stage
 from teminal_hf.training.data_collator import GroupCollator
 
@@ -66,16 +66,16 @@ def test_dropout_is_the_same_in_both_passes(cached: bool) -> None:
     del batch["meanings"]
     mask, found = batch["attention_mask"], []
     with torch.no_grad():
-        tokens = audio_prefix(model, CUT, batch["input_features"])
-        hidden = text_prefix(model, CUT, batch["input_ids"], mask)
+        tokens = towers_of(model).audio_prefix(CUT, batch["input_features"])
+        hidden = towers_of(model).text_prefix(CUT, batch["input_ids"], mask)
     inputs = {"audio_tokens": tokens, "text_hidden": hidden} if cached else batch
     for held in (True, False):
         with torch.random.fork_rng():
             torch.manual_seed(3)
             if held:
-                audio = torch.cat([audio_suffix(model, CUT, chunk) for chunk in tokens.split(3)])
+                audio = torch.cat([towers_of(model).audio_suffix(CUT, chunk) for chunk in tokens.split(3)])
                 parts = zip(hidden.split(3), mask.split(3), strict=True)
-                text = torch.cat([text_suffix(model, CUT, *part) for part in parts])
+                text = torch.cat([towers_of(model).text_suffix(CUT, *part) for part in parts])
             else:
                 out = model(**inputs | {"attention_mask": mask}, chunk_rows=3)
                 audio, text = out.audio_embeds, out.text_embeds
