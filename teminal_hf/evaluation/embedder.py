@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.rendering import Renderer
 from teminal_hf.models.embed import CAPTIONS, ClapEncoder, warn_if_collapsed
@@ -77,8 +76,7 @@ class Embedder:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         clap, prefix = encoder.clap, _prefix(encoder, split_point)
         recordings, (captions, ids_and_mask) = self._recordings(prefix), prefix.captions(self._captions)
-        features = _Features(self, LogMel.from_extractor(encoder.processor.feature_extractor))
-        prefix.fill_recordings(recordings, features, together=False)  # the main process may be alone here
+        prefix.fill_recordings(recordings, _Sounds(self), together=False)  # the main process may be alone here
         prefix.fill_captions(captions, ids_and_mask, together=False)
         audio, text = [], []
         for rows in self._batches():
@@ -100,14 +98,14 @@ class Embedder:
         return (range(i, min(i + size, len(self._groups))) for i in range(0, len(self._groups), size))
 
 
-class _Features:
-    """Log-mels of each group's recordings, (K, 1, frames, mels)."""
+class _Sounds:
+    """Waveforms of each group's recordings, (K, samples)."""
 
-    def __init__(self, embedder: Embedder, log_mel: LogMel) -> None:
-        self._embedder, self._log_mel = embedder, log_mel
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
 
     def __getitem__(self, row: int) -> Tensor:
-        return self._log_mel(torch.from_numpy(np.stack(self._embedder.sounds(row))))
+        return torch.from_numpy(np.stack(self._embedder.sounds(row)))
 
 
 def _prefix(encoder: ClapEncoder, split_point: SplitPoint) -> FrozenPrefix:

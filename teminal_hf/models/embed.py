@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import ClapModel, ClapProcessor
 
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.log_mel import LogMel, device_of_features
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.models.encoder import no_answer
 from teminal_hf.models.split import (
@@ -39,9 +40,12 @@ def embed_audio(model: nn.Module, processor: ClapProcessor, waveforms: Sequence[
         ValueError: a recording longer than the window.
     """
     clap, log_mel = unwrap_clap(model), LogMel.from_extractor(processor.feature_extractor)
+    device = device_of_features(clap.device)
+    log_mel.to(device)
     batch = recordings_at_once(clap.device)
     chunks = (waveforms[start : start + batch] for start in range(0, len(waveforms), batch))
-    features = (torch.cat([log_mel(torch.from_numpy(waveform)[None]) for waveform in chunk]) for chunk in chunks)
+    batches = (pad_sequence([torch.from_numpy(each) for each in chunk], batch_first=True) for chunk in chunks)
+    features = (log_mel(waves.to(device)) for waves in batches)
     return torch.cat([embed_features(clap, chunk) for chunk in features])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import ClapProcessor, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from teminal_hf.audio.log_mel import LogMel, device_of_features
 from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.fusion import with_fusion
@@ -74,6 +75,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         if isinstance(self.processing_class, ClapProcessor):
             fit_to_clap(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
+        self._log_mel: LogMel | None = None
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
         self.average = Averaging(self.args.average)
@@ -90,6 +92,18 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         if self.train_dataset is not None:
             check_training(self.args)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As in `Trainer`, with log-mels in the place of waveforms."""
+        tensors = super()._prepare_inputs(inputs)
+        if "waveforms" in tensors:
+            if self._log_mel is None:
+                assert isinstance(self.data_collator, GroupCollator)  # it gave them
+                extractor = self.data_collator.processor.feature_extractor
+                self._log_mel = LogMel.from_extractor(extractor).to(device_of_features(self.args.device))
+            waveforms = tensors.pop("waveforms").to(self._log_mel.window.device)
+            tensors["input_features"] = self._log_mel(waveforms).to(self.args.device)
+        return tensors
 
     def compute_loss(
         self,
