@@ -76,6 +76,12 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             fit_to_clap(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
         self._log_mel: LogMel | None = None
+        # With torch_compile accelerate compiles what it is given, the model, which knows no loss.
+        self._temporal_loss, self._infonce = temporal_contrastive_loss, symmetric_infonce
+        if self.args.torch_compile:
+            how: dict[str, Any] = {"backend": self.args.torch_compile_backend, "mode": self.args.torch_compile_mode}
+            self._temporal_loss = torch.compile(temporal_contrastive_loss, **how)
+            self._infonce = torch.compile(symmetric_infonce, **how)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
         self.average = Averaging(self.args.average)
@@ -177,7 +183,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         temporal = [view for view in STAGE_B_VIEWS if view in views]
         losses: dict[str, Tensor] = {}
         if temporal:
-            losses |= temporal_contrastive_loss(
+            losses |= self._temporal_loss(
                 {view: audio[view] for view in temporal},
                 {view: text[view] for view in temporal},
                 scale,
@@ -186,7 +192,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             )
         others = [view for view in views if view not in (*temporal, "pair")]
         if others:
-            infonce = symmetric_infonce(
+            infonce = self._infonce(
                 torch.cat([audio[view] for view in others]),
                 torch.cat([text[view] for view in others]),
                 scale,
@@ -198,7 +204,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             else:
                 losses = infonce
         if "pair" in views:  # among themselves: what else their captions may hold of is not known
-            caption_pairs = symmetric_infonce(
+            caption_pairs = self._infonce(
                 audio["pair"], text["pair"], scale, false_negatives=false_negatives(meanings_of["pair"])
             )
             losses["pairs"] = caption_pairs["loss"]

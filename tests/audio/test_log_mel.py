@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import ClapFeatureExtractor
 
 import teminal_hf.audio.log_mel
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.log_mel import LogMel, device_of_features
 
 CONFIGS = {
     "laion": {"frequency_min": 50, "max_length_s": 2},
@@ -127,6 +128,29 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
     for row, waveform in enumerate(waveforms):
         assert torch.equal(log_mel(waveform[None])[0], together[row])
     assert torch.equal(log_mel(waveforms.flip(0)), together.flip(0))
+
+
+def test_a_batch_at_once_as_on_a_gpu_is_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_mel = LogMel.from_extractor(make_extractor(max_length_s=1))
+    waveforms = make_signals(40_000, 48_000)
+    row_by_row = log_mel(waveforms)
+    monkeypatch.setattr(teminal_hf.audio.log_mel, "rows_at_once", lambda device: 3)  # 3 does not divide them
+    assert len(waveforms) % 3
+    torch.testing.assert_close(log_mel(waveforms), row_by_row, atol=1e-4, rtol=0)
+
+
+def test_all_of_it_is_on_the_device_of_the_waveforms() -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):  # which knows CUDA where there is none, and refuses two devices
+        log_mel = LogMel.from_extractor(make_extractor(max_length_s=1))
+        for name, buffer in list(log_mel.named_buffers()):
+            setattr(log_mel, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
+        found = log_mel(torch.empty(40, 48_000, device="cuda"))
+    assert found.device.type == "cuda" and found.dtype == torch.float32 and found.shape == (40, 1, 101, 64)
+
+
+def test_no_float64_means_the_cpu() -> None:
+    where = {name: device_of_features(torch.device(name)).type for name in ("cpu", "cuda", "mps")}
+    assert where == {"cpu": "cpu", "cuda": "cuda", "mps": "cpu"}
 
 
 def test_autocast_changes_nothing() -> None:

@@ -356,23 +356,3 @@ def test_activations_beyond_half_precision_name_the_way_out() -> None:
 def test_unknown_dtype() -> None:
     with pytest.raises(ValueError, match="unknown cache_dtype 'int8'; choose of float16, bfloat16, float32"):
         cached(groups(2), dtype="int8")
-
-
-def test_tf32_is_seen_however_it_was_asked_for() -> None:
-    """In a process of its own: torch's settings are global, and the newer ones make it an error to read the older."""
-    code = """
-import torch
-from teminal_hf.models.frozen_prefix import float32_precision
-from transformers.utils.import_utils import enable_tf32
-exact = float32_precision()
-torch.set_float32_matmul_precision("high")
-assert float32_precision() != exact
-torch.set_float32_matmul_precision("highest")
-assert float32_precision() == exact
-enable_tf32(True)
-fast = float32_precision()
-enable_tf32(False)
-assert len({tuple(each) for each in (exact, fast, float32_precision())}) >= 2 and fast != float32_precision()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
