@@ -14,7 +14,7 @@
 set -u
 : "${PYTHON:=python}"
 : "${PARTS:=features pipeline latency stage_b_exact stage_b_fast memory precision}"
-: "${FEATURES_SECONDS:=40}" "${PIPELINE_SECONDS:=100}" "${LATENCY_SECONDS:=60}" "${STAGE_B_EXACT_SECONDS:=240}"
+: "${FEATURES_SECONDS:=40}" "${PIPELINE_SECONDS:=100}" "${LATENCY_SECONDS:=60}" "${STAGE_B_EXACT_SECONDS:=210}"
 : "${STAGE_B_FAST_SECONDS:=150}" "${MEMORY_SECONDS:=150}" "${PRECISION_SECONDS:=150}"
 : "${GROUPS_TRAINED:=96}" "${BATCH:=32}" "${EPOCHS:=10}" "${WORKERS:=8}" "${THREADS:=8}"
 

@@ -91,10 +91,11 @@ def test_an_unknown_place_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21 under transformers 5.23
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it traces
 @pytest.mark.parametrize(
     "options",
-    [{}, {"mini_batch_groups": 3}, {"tuning": "lora"}, {"retention": 0.5, "mixture": 0.5}, {"bf16": True}],
-    ids=["plain", "chunks", "lora", "retention", "bf16"],
+    [{}, {"mini_batch_groups": 3}, {"tuning": "lora"}],
+    ids=["plain", "chunks", "lora"],
 )
 def test_compiled_is_the_same_training(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -122,8 +123,7 @@ def test_compiled_is_the_same_training(
         assert losses(t) == pytest.approx(whole[0], rel=1e-4)
         found.append(whole)
         assert bool(graphs) == bool(compiled)
-    tolerance = 2e-2 if "bf16" in options else 1e-4
-    assert found[1][0] == pytest.approx(found[0][0], rel=tolerance)
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
     assert found[1][1].keys() == found[0][1].keys()
     targets = {str(node.target) for graph in graphs for node in graph.graph.nodes}
     assert any("logsumexp" in target for target in targets), "the loss is not compiled"
