@@ -1,5 +1,4 @@
-"""`benchmarks/gpu.sh`: less than 15 minutes by its own limits, flags that the benchmarks have, and what it says of parts
-that do not end."""
+"""`benchmarks/gpu.sh`: less than 15 minutes by its limits, flags that the benchmarks have, and what it leaves out."""
 
 import os
 import re

@@ -32,7 +32,7 @@ from teminal_hf.training.config import TeminalConfig
 # The flags of transformers that most runs need, for --help.
 _USUAL = (
     *("output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "seed", "bf16", "tf32", "use_cpu"),
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "seed", "bf16", "use_cpu"),
     *("eval_strategy", "eval_steps", "save_strategy", "save_steps", "save_total_limit", "load_best_model_at_end"),
     *("metric_for_best_model", "logging_steps", "report_to", "run_name", "push_to_hub", "hub_model_id"),
     *("hub_strategy", "hub_private_repo", "dataloader_num_workers", "torch_compile"),

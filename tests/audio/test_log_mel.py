@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import ClapFeatureExtractor
 
@@ -139,15 +138,6 @@ def test_a_batch_at_once_as_on_a_gpu_is_its_rows(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(log_mel(waveforms), row_by_row, atol=1e-4, rtol=0)
 
 
-def test_all_of_it_is_on_the_device_of_the_waveforms() -> None:
-    with FakeTensorMode(allow_non_fake_inputs=True):  # which knows CUDA where there is none, and refuses two devices
-        log_mel = LogMel.from_extractor(make_extractor(max_length_s=1))
-        for name, buffer in list(log_mel.named_buffers()):
-            setattr(log_mel, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
-        found = log_mel(torch.empty(40, 48_000, device="cuda"))
-    assert found.device.type == "cuda" and found.dtype == torch.float32 and found.shape == (40, 1, 101, 64)
-
-
 def test_no_float64_means_the_cpu() -> None:
     where = {name: device_of_features(torch.device(name)).type for name in ("cpu", "cuda", "mps")}
     assert where == {"cpu": "cpu", "cuda": "cuda", "mps": "cpu"}
@@ -188,9 +178,9 @@ def test_works_in_a_data_loader_worker() -> None:
 
 def test_buffers_follow_the_device() -> None:
     log_mel = LogMel.from_extractor(make_extractor(max_length_s=1)).to("meta")
-    found = log_mel(torch.zeros(3, 48_000, device="meta"))
+    found = log_mel(torch.zeros(40, 48_000, device="meta"))
     assert found.device.type == "meta"
-    assert found.shape == (3, 1, 101, 64)
+    assert found.shape == (40, 1, 101, 64)
 
 
 def test_longer_input_is_refused_not_cropped() -> None:

@@ -14,7 +14,7 @@ from support.tiny import ALL_VIEWS, TinyRows, assert_equal, config, groups, stag
 from teminal_hf.errors import ConfigError
 from teminal_hf.models import frozen_prefix
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import unwrap_clap
+from teminal_hf.models.split import audio_prefix, audio_suffix, unwrap_clap
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.training.cached_groups import CachedGroups
 from teminal_hf.training.config import TeminalConfig
@@ -88,6 +88,19 @@ def test_who_computes_log_mels(
 def test_an_unknown_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown features_on 'gpu'; choose of auto, workers, device"):
         config(tmp_path, features_on="gpu")
+
+
+def test_embeddings_and_losses_are_on_the_device_of_the_batch(tmp_path: Path) -> None:
+    """On a device without data, where a tensor left on the CPU is an error."""
+    t = trainer(tmp_path, views=ALL_VIEWS)
+    assert isinstance(t.data_collator, GroupCollator)
+    t.data_collator.on_device = True
+    batch = {name: tensor.to("meta") for name, tensor in t.data_collator(groups(4, ALL_VIEWS)).items()}
+    features = t.data_collator.log_mel.to("meta")(batch["waveforms"])
+    clap = unwrap_clap(t.model.to("meta"))
+    audio = audio_suffix(clap, CUT, audio_prefix(clap, CUT, features))
+    parts = t.contrast(audio, torch.empty_like(audio), batch["meanings"], gather=False)
+    assert {part.device.type for part in parts.values()} == {"meta"}
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21 under transformers 5.23
