@@ -210,6 +210,8 @@ CONTESTANTS: dict[str, Callable[[Job, Clock], None]] = {
 
 def run(name: str, job: Job) -> dict[str, Any]:
     """Train once in this process; what the clock says."""
+    torch.set_float32_matmul_precision("high" if job.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = job.tf32
     clock = Clock()
     CONTESTANTS[name](job, clock)
     report = clock.report()

@@ -54,6 +54,7 @@ class Job:
     steps: int = -1
     workers: int = 1
     bf16: bool = False
+    tf32: bool = False
     cpu: bool = False
     flags: tuple[str, ...] = ()
     keep: bool = False
@@ -162,13 +163,14 @@ def job_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     for name in ("groups", "batch", "epochs", "workers"):
         parser.add_argument(f"--{name}", type=int, default=default[name])
     parser.add_argument("--bf16", action="store_true", help="bf16 autocast in all contestants")
+    parser.add_argument("--tf32", action="store_true", help="TF32 in all contestants' products, on a GPU that has it")
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
 
 
 def make_job(args: argparse.Namespace) -> Job:
     """The job that the flags describe; with `--smoke` one of seconds. Caches go to a folder of the benchmarks' own."""
     os.environ["TEMINAL_CACHE"] = str(WORK / "cache")
-    where = {"folder": str(WORK / "run"), "data_dir": args.data_dir, "bf16": args.bf16}
+    where = {"folder": str(WORK / "run"), "data_dir": args.data_dir, "bf16": args.bf16, "tf32": args.tf32}
     if args.smoke:
         mini = str(Path(teminal_hf.__file__).parent / "models" / "clap_mini")
         return Job(mini, **where, clips_per_class=2, groups=8, batch=4, epochs=1, workers=0, cpu=True)
@@ -184,7 +186,8 @@ def make_job(args: argparse.Namespace) -> Job:
 
 def suffix(args: argparse.Namespace) -> str:
     """What in a row's name tells it from the headline's: laion's size in fp32."""
-    settings = [name for name, on in ((args.model, args.model != "laion"), ("bf16", args.bf16)) if on]
+    named = ((args.model, args.model != "laion"), ("bf16", args.bf16), ("tf32", args.tf32))
+    settings = [name for name, on in named if on]
     return f" [{', '.join(settings)}]" if settings else ""
 
 

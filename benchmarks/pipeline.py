@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from contestants import cached, contrast, freeze, measured
 from harness import Results, arguments, in_quiet_environment
 from job import Clock, Job, forget_prefixes, job_arguments, load, make_groups, make_job, suffix
+from teminal_hf.audio.log_mel import LogMel
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.models.split import towers_of
 from teminal_hf.models.stages import StagePolicy
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         who = {0: "the main process", 1: "one worker (one core)"}.get(workers, f"{workers} workers")
         results.add(f"pipeline/rendering and features, {who}{end}", features[workers], "groups/s")
     per_worker = features[1]
+    name = f"pipeline/rendering by one worker, features on the device{end}"
+    results.add(name, on_device(rows, processor, job), "groups/s", per_worker, rate=True)
     results.add(f"pipeline/reading the cache{end}", reading(job), "groups/s")
 
     short = replace(job, steps=1 if args.smoke else 4)
@@ -74,6 +77,19 @@ def rate(items: Any, groups: int) -> float:
     for _ in items:
         pass
     return groups / (time.perf_counter() - began)
+
+
+def on_device(rows: Any, processor: Any, job: Job) -> float:
+    """Groups per second whose waveforms one worker renders, and whose log-mels are computed where the model would be
+    (on a CPU: in the main process)."""
+    device = torch.device("cuda" if torch.cuda.is_available() and not job.cpu else "cpu")
+    log_mel = LogMel.from_extractor(processor.feature_extractor).to(device)
+    collator = GroupCollator(processor, STAGE_B_VIEWS, on_device=True)
+    loader: DataLoader[Any] = DataLoader(
+        rows, job.batch, collate_fn=collator, num_workers=1, pin_memory=device.type == "cuda"
+    )
+    batches = (batch["waveforms"].to(device, non_blocking=True) for batch in loader)
+    return rate((float(log_mel(waveforms).sum()) for waveforms in batches), len(rows))
 
 
 def reading(job: Job) -> float:

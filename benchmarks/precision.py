@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         in_quiet_environment(args.threads)
     job, end = make_job(args), suffix(args)
-    results = Results(args.threads, gpu=torch.cuda.is_available() and not args.cpu)
+    gpu = torch.cuda.is_available() and not (args.cpu or args.smoke)
+    results = Results(args.threads, gpu=gpu)
     path = HERE / "precision.json"
     facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not args.smoke else {}
     if "curves" in args.parts:

@@ -12,6 +12,7 @@ beside this file holds the defaults; any key of it is a flag too; `--help` lists
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -47,8 +48,9 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
         run.begin(config.given, facts_of(config, start, trainable, data))
         if not run.has("weights"):
             args = config.training_arguments(run.folder, hub_model_id)
-            collator = GroupCollator(processor, args.views)
-            train, collate = data.train, collator.__call__
+            collator = GroupCollator(processor, args.views, on_device=args.features_on_device)
+            train: Any = data.train
+            collate: Any = collator
             if config.run.cache_prefix:
                 (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
             trainer = TeminalTrainer(

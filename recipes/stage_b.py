@@ -10,6 +10,7 @@ goes on from stage A's output if there is one. Stage A takes the same steps with
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -71,9 +72,14 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             reference = reference_of(part, start.base, tuned, processor, data)
             args = part.training_arguments(folder, hub_model_id, last=not phase)
             collator = GroupCollator(
-                processor, args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0
+                processor,
+                args.views,
+                plain_wording=args.plain_share > 0,
+                mixture=args.mixture > 0,
+                on_device=args.features_on_device,
             )
-            train, validation, collate = data.train, data.validation, collator.__call__
+            collate: Any = collator
+            train, validation = data.train, data.validation
             if config.run.cache_prefix:
                 train, validation = through_prefix(part, tuned, collator, data, evaluations, reference)
                 collate = collate_cached

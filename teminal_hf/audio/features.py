@@ -20,11 +20,19 @@ class RawWaveform(nn.Module):
         n_samples: the longest recording, in samples.
     """
 
+    _somewhere: Tensor
+
     def __init__(self, *, sampling_rate: int, n_samples: int, hop_length: int) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
         self.n_samples = n_samples
         self.hop_length = hop_length
+        self.register_buffer("_somewhere", torch.empty(0), persistent=False)  # goes along with `.to(device)`
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._somewhere.device
 
     def extra_repr(self) -> str:
         return f"{self.sampling_rate}, {self.n_samples}, hop_length={self.hop_length}"

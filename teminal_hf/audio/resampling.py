@@ -36,9 +36,11 @@ _lock = threading.Lock()
 
 
 def resampler() -> str:
-    """What resamples here, with its version: part of the key of all that is kept and was resampled."""
+    """What resamples here, with its version and device: part of the key of all that is kept and was resampled."""
     torchaudio, by_soxr = _torchaudio(), f"soxr {soxr.__libsoxr_version__}"
-    return by_soxr if torchaudio is None else f"torchaudio {torchaudio.__version__}, odd rates {by_soxr}"
+    if torchaudio is None:
+        return by_soxr
+    return f"torchaudio {torchaudio.__version__} on {_device().type}, odd rates {by_soxr}"
 
 
 def resample(waveform: NDArray[np.float32], rate: int, sampling_rate: int) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from teminal_hf.audio.features import Features, features_of
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.rendering import Renderer
 from teminal_hf.models.embed import CAPTIONS, TrainableEncoder, warn_if_collapsed
@@ -79,8 +78,7 @@ class Embedder:
         prefix = _prefix(encoder, split_point)
         towers, device = towers_of(prefix.model), prefix.model.device
         recordings, (captions, ids_and_mask) = self._recordings(prefix), prefix.captions(self._captions)
-        features = _Features(self, features_of(encoder.processor.feature_extractor))
-        prefix.fill_recordings(recordings, features, together=False)  # the main process may be alone here
+        prefix.fill_recordings(recordings, _Sounds(self), together=False)  # the main process may be alone here
         prefix.fill_captions(captions, ids_and_mask, together=False)
         audio, text = [], []
         for rows in self._batches():
@@ -102,14 +100,14 @@ class Embedder:
         return (range(i, min(i + size, len(self._groups))) for i in range(0, len(self._groups), size))
 
 
-class _Features:
-    """What is heard of each group's recordings, (K, 1, ...)."""
+class _Sounds:
+    """Waveforms of each group's recordings, (K, samples)."""
 
-    def __init__(self, embedder: Embedder, hear: Features) -> None:
-        self._embedder, self._hear = embedder, hear
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
 
     def __getitem__(self, row: int) -> Tensor:
-        return self._hear(torch.from_numpy(np.stack(self._embedder.sounds(row))))
+        return torch.from_numpy(np.stack(self._embedder.sounds(row)))
 
 
 def _prefix(encoder: TrainableEncoder, split_point: SplitPoint) -> FrozenPrefix:

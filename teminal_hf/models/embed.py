@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import ClapModel, ClapProcessor, PeAudioModel
 
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.log_mel import LogMel, device_of_features
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.models.encoder import no_answer
 from teminal_hf.models.split import recordings_at_once, towers_of, unwrap_model
@@ -76,9 +77,11 @@ class ClapEncoder:
     @torch.inference_mode()
     def embed_audio(self, waveforms: Sequence[Waveform]) -> NDArray[np.float32]:
         clap, log_mel = self.clap, LogMel.from_extractor(self.processor.feature_extractor)
-        towers, batch = towers_of(clap), recordings_at_once(clap.device)
+        towers, batch, device = towers_of(clap), recordings_at_once(clap.device), device_of_features(clap.device)
+        log_mel.to(device)
         chunks = (waveforms[start : start + batch] for start in range(0, len(waveforms), batch))
-        features = (torch.cat([log_mel(torch.from_numpy(waveform)[None]) for waveform in chunk]) for chunk in chunks)
+        batches = (pad_sequence([torch.from_numpy(each) for each in chunk], batch_first=True) for chunk in chunks)
+        features = (log_mel(waves.to(device)) for waves in batches)
         tokens = (towers.audio_prefix(WHOLE, chunk.to(clap.device)) for chunk in features)
         return _answered(torch.cat([towers.audio_suffix(WHOLE, chunk).cpu() for chunk in tokens]), "audio")
 

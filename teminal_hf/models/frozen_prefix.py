@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from xxhash import xxh3_128
 
 from teminal_hf.audio import features, log_mel
-from teminal_hf.audio.features import features_of
+from teminal_hf.audio.features import Features, features_of
+from teminal_hf.audio.log_mel import device_of_features
 from teminal_hf.errors import ConfigError
 from teminal_hf.models import split, towers
 from teminal_hf.models.split import TrainedModel, towers_of
@@ -41,12 +42,14 @@ class FrozenPrefix:
 
     The key of a store holds all that its content depends on: the frozen weights (every stage and seed that starts from
     one base shares them), configuration, split point, log-mel or token ids, precision, device, the code that computes
-    and the versions of the packages that it computes with. Autocast, where it is on, is on here too, and part of the
-    key.
+    and the versions of the packages that it computes with. Autocast and TF32, where they are on, are on here too, and
+    part of the key.
 
     Args:
         model: on the device that is to compute.
         dtype: of the stores: "float16", "bfloat16" or "float32".
+        features_on_device: log-mels are computed here, on the model's device, and not by the workers that render.
+            None: where that is a GPU. (On a CPU either gives the same bits.)
 
     Raises:
         ConfigError: unknown dtype.
@@ -56,17 +59,24 @@ class FrozenPrefix:
     split_point: SplitPoint
     processor: Any
     dtype: str
+    features_on_device: bool | None = None
 
     def __post_init__(self) -> None:
+        device = device_of_features(self.model.device)
+        if self.features_on_device is None:
+            self.features_on_device = device.type != "cpu"
+        self._hear = features_of(self.processor.feature_extractor)
+        if self.features_on_device:
+            self._hear.to(device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"unknown cache_dtype {self.dtype!r}; choose of {', '.join(DTYPES)}")
 
     def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TensorStore:
         """The store of rows of `n_views` recordings each; `recordings_id` is a hash of all that is to be heard."""
-        transform = features_of(self.processor.feature_extractor)
-        silence = transform(torch.zeros(1, transform.n_samples))
+        silence = self._hear(torch.zeros(1, self._hear.n_samples, device=self._hear.device))
         shape = (n_views, *self.audio(silence[None]).shape[2:])
-        key = self._key("audio", repr(transform), _content(transform.buffers()), recordings_id, n_rows, n_views)
+        heard = [repr(self._hear), _content(self._hear.buffers()), self._hear.device.type]
+        key = self._key("audio", heard, recordings_id, n_rows, n_views)
         folder = entry_folder("prefix", key, f"{n_rows} x {n_views} recordings, {self.dtype}")
         return TensorStore(folder, n_rows, shape, DTYPES[self.dtype])
 
@@ -80,18 +90,23 @@ class FrozenPrefix:
         shape = (both.shape[-1], self.model.text_model.config.hidden_size)
         return TensorStore(folder, len(captions), shape, DTYPES[self.dtype], shard_rows=8 * CAPTIONS), both
 
-    def fill_recordings(
-        self, store: TensorStore, features: Any, num_workers: int = 0, *, together: bool = True
-    ) -> None:
-        """Compute what is missing; `features[i]` is what is heard of row i, (n_views, 1, ...)."""
+    def fill_recordings(self, store: TensorStore, sounds: Any, num_workers: int = 0, *, together: bool = True) -> None:
+        """Compute what is missing; `sounds[i]` are the waveforms of row i, (n_views, samples)."""
         batch = max(1, self._chunk // store.row_shape[0])
         desc = "recordings through the frozen prefix"
-        store.fill(features, self.audio, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
+        here = self.features_on_device
+        rows, compute = (sounds, self._heard) if here else (_Features(sounds, self._hear), self.audio)
+        store.fill(rows, compute, batch_size=batch, num_workers=num_workers, desc=desc, together=together)
 
     def fill_captions(self, store: TensorStore, ids_and_mask: Tensor, *, together: bool = True) -> None:
         """Compute what is missing."""
         desc = "captions through the frozen prefix"
         store.fill(ids_and_mask, self.text, batch_size=CAPTIONS, desc=desc, together=together)
+
+    def _heard(self, waveforms: Tensor) -> Tensor:
+        """Waveforms (n, K, T) -> tokens (n, K, L, C)."""
+        features = self._hear(waveforms.flatten(0, 1).to(self._hear.device))
+        return self.audio(features.unflatten(0, waveforms.shape[:2]))
 
     @torch.inference_mode()
     def audio(self, features: Tensor) -> Tensor:
@@ -120,11 +135,31 @@ class FrozenPrefix:
         autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
         versions = [str(package.__version__) for package in (torch, transformers, numpy)]
         code = code_id(*COMPUTED_BY, sys.modules[type(ours).__module__])
-        how = [device, autocast, torch.get_float32_matmul_precision(), self.dtype, code, *versions]
+        how = [device, autocast, float32_precision(), self.dtype, code, *versions]
         modules = ours.prefix_modules(self.split_point)[tower]
         names = [list(module.state_dict()) for module in modules]
         weights = _content(tensor for module in modules for tensor in module.state_dict().values())
         return digest(tower, trained, names, weights, config, how, *parts)
+
+
+class _Features:
+    """Log-mels of each row of waveforms, (n_views, 1, frames, mels), computed by whoever asks."""
+
+    def __init__(self, sounds: Any, hear: Features) -> None:
+        self._sounds, self._hear = sounds, hear
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self._hear(self._sounds[row])
+
+
+def float32_precision() -> list[str]:
+    """How products and convolutions of float32 are rounded (TF32, bfloat16): whether by torch's older settings or by
+    those of 2.9, which make it an error to read the older ones."""
+    backends: Any = torch.backends
+    if not hasattr(backends, "fp32_precision"):
+        return [torch.get_float32_matmul_precision(), str(backends.cudnn.allow_tf32)]
+    places = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    return [place.fp32_precision for place in places]
 
 
 def _content(tensors: Iterable[Tensor]) -> str:

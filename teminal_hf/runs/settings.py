@@ -28,6 +28,7 @@ SEEDS: tuple[str, ...] = ("seed", "data_seed", "groups_seed")
 # not thought of here must rather stand apart in a comparison than be averaged as two seeds of one method.
 NO_METHOD: tuple[str, ...] = (
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "use_cpu", "mini_batch_groups"),
+    "features_on",
     # The items, which must be the same for other reasons.
     *("report_groups", "report_tasks", "report_seed", "known", "known_names", "families", "retrieval"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),

@@ -112,7 +112,8 @@ def embedded(encoder: Encoder, folder: str | Path, index: Path | None = None, *,
         raise NotFoundError(f"{folder} holds no wav, flac, ogg or mp3 file")
     model = identity(encoder)
     if index is None:
-        key = digest(str(folder.resolve()), model)
+        device = next(iter(encoder.model.state_dict().values())).device.type  # type: ignore[attr-defined]  # it has one
+        key = digest(str(folder.resolve()), model, device)
         index = entry_folder("sounds", key, f"embeddings of {folder.resolve()}") / "embeddings.parquet"
     kept = _read(index, model)
     rows = {file: kept[file] for file in files if file in kept}

@@ -59,7 +59,9 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         dtype: str = "float16",
     ) -> None:
         self._rows, self._collator = groups, collator
-        self._prefix = prefix = FrozenPrefix(unwrap_model(model), split_point, collator.processor, dtype)
+        self._prefix = prefix = FrozenPrefix(
+            unwrap_model(model), split_point, collator.processor, dtype, collator.on_device
+        )
         manifest, n_views = groups.manifest, len(collator.views)
         self._clips = collator.clips(manifest).unflatten(0, (n_views, -1)).transpose(0, 1) if collator.mixture else None
         wordings = collator.captions(manifest)
@@ -76,14 +78,14 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         """Compute what is missing. In a distributed run every process comes here, and each computes its share.
 
         Args:
-            num_workers: processes that render and compute log-mels.
+            num_workers: processes that render, and compute log-mels unless the collator leaves them to the device.
 
         Raises:
             OSError: the disk is full.
             ValueError: activations beyond the range of `dtype`.
         """
         self._prefix.fill_captions(self._hidden, self._ids_and_mask)
-        self._prefix.fill_recordings(self._tokens, _Features(self._rows, self._collator), num_workers)
+        self._prefix.fill_recordings(self._tokens, _Sounds(self._rows, self._collator), num_workers)
         return self
 
     def draw_captions(self, seed: int, epoch: int) -> bool:
@@ -121,14 +123,14 @@ class CachedGroups(Dataset[dict[str, Tensor]]):
         return row
 
 
-class _Features:
-    """What is heard of each row's views, (K, 1, ...)."""
+class _Sounds:
+    """Waveforms of each row's views, (K, samples)."""
 
     def __init__(self, rows: Rows, collator: GroupCollator) -> None:
         self.rows, self.collator = rows, collator
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.collator.features([self.rows[index]])
+        return self.collator.waveforms([self.rows[index]])
 
 
 def collate_cached(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -11,15 +11,18 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
     get_reporting_integration_callbacks,
 )
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SchedulerType
 from transformers.training_args import OptimizerNames
 
+from teminal_hf.audio.log_mel import device_of_features
 from teminal_hf.data.bounds import SEED, Bound, check_bounds
 from teminal_hf.data.views import STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError
 
 _PACKAGES = {"azure_ml": "azureml-sdk", "flyte": "flytekit"}  # of those trackers that are not called as theirs
 ALPHAS = ("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap")
+FEATURES_ON = ("auto", "workers", "device")
 _POSITIVE = Bound(0, above=True)
 _BOUNDS = {
     "num_train_epochs": _POSITIVE,
@@ -73,6 +76,9 @@ class TeminalConfig(TrainingArguments):
             time for its gradients (what GradCache does, arXiv 2101.06983): loss and gradients of the whole batch in the
             memory of a chunk, for one more forward pass. 0 holds the whole batch. `gradient_accumulation_steps` is no
             substitute: it adds up the losses of small batches, each with its few negatives.
+        features_on: who computes the log-mels of what is trained and validated on: `workers` of the data loader,
+            `device`, whole batches where the model is, or `auto`, the device where that is a GPU. What is heard for the
+            reference and in evaluations goes by `auto`.
     """
 
     views: list[str] = field(default_factory=lambda: list(STAGE_B_VIEWS), metadata={"help": "views of each group"})
@@ -96,16 +102,23 @@ class TeminalConfig(TrainingArguments):
     mini_batch_groups: int = field(
         default=0, metadata={"help": "groups whose activations are held at once (0: the whole batch)"}
     )
+    features_on: str = field(
+        default="auto", metadata={"help": "who computes log-mels: workers, device, auto (device where it is a GPU)"}
+    )
 
     def __post_init__(self) -> None:
         # Otherwise transformers refuses bf16 where there is no accelerator, unless told what is plain to see.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        given = self.accelerator_config
         super().__post_init__()
         self.remove_unused_columns = False  # would drop every view: none is an argument of ClapModel.forward
         if self.ddp_find_unused_parameters is None:
             # The scale is used outside forward: a search for unused parameters would miss it. There are none.
             self.ddp_find_unused_parameters = False
         self.dataloader_pin_memory &= torch.cuda.is_available()  # warns on every run where there is no accelerator
+        if self.dataloader_pin_memory and not given:
+            assert isinstance(self.accelerator_config, AcceleratorConfig)  # whatever was given
+            self.accelerator_config.non_blocking = True  # pinned for it
         self.prediction_loss_only = True  # an evaluation needs no logits, and batches differ in size
         for name in (
             *ALPHAS,
@@ -132,6 +145,8 @@ class TeminalConfig(TrainingArguments):
             raise ConfigError(f"average must be at least 0 and below 1, got {self.average}; 0.995 is usual, 0 is none")
         if self.average and self.load_best_model_at_end:
             raise ConfigError("average and load_best_model_at_end exclude each other: either replaces the last weights")
+        if self.features_on not in FEATURES_ON:
+            raise ConfigError(f"unknown features_on {self.features_on!r}; choose of {', '.join(FEATURES_ON)}")
         if not 0 <= self.plain_share <= 1:
             raise ConfigError(f"plain_share must be between 0 and 1, got {self.plain_share}")
         if len(set(self.views)) < len(self.views):
@@ -143,6 +158,12 @@ class TeminalConfig(TrainingArguments):
                 if unknown
                 else "views is empty; name at least one, such as forward"
             )
+
+    @property
+    def features_on_device(self) -> bool:
+        """Does the device compute log-mels, and not the workers?"""
+        gpu = device_of_features(self.device).type != "cpu"
+        return self.features_on == "device" or (self.features_on == "auto" and gpu)
 
 
 def _check_trackers(names: Sequence[str]) -> None:

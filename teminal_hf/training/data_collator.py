@@ -23,6 +23,8 @@ class GroupCollator:
     (K*N, L), and `meanings` (K*N, m) int64: the first column is what the row says, the others what else holds of it.
     With `mixture` also `clips` (K*N, 2) int64, hashes of the clips that each recording was made of (one twice where it
     is alone; of no meaning for the view `pair`).
+    With `on_device` it holds `waveforms` (K*N, samples) float32 in the place of `input_features`: the trainer computes
+    log-mels of them on its device.
     With `plain_wording` also `plain_input_ids`, `plain_attention_mask`: the same with every sequence as "X before Y".
     """
 
@@ -30,16 +32,19 @@ class GroupCollator:
     views: Sequence[str]
     plain_wording: bool = False
     mixture: bool = False
+    on_device: bool = False
 
     def __post_init__(self) -> None:
         self.hear = features_of(self.processor.feature_extractor)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        return {"input_features": self.features(rows)} | self.text(rows)
+        waveforms = self.waveforms(rows)
+        audio = {"waveforms": waveforms} if self.on_device else {"input_features": self.hear(waveforms)}
+        return audio | self.text(rows)
 
-    def features(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """What is heard of every view (K*N, 1, ...): see `features_of`."""
-        return self.hear(torch.stack([self._waveform(row, view) for view in self.views for row in rows]))
+    def waveforms(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Every view, followed by silence up to the model's window (K*N, samples)."""
+        return torch.stack([self._waveform(row, view) for view in self.views for row in rows])
 
     def text(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The part of the batch that needs no audio."""

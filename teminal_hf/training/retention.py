@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from teminal_hf.audio.features import features_of
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.sound_names import NAMES, SENTENCES
@@ -87,7 +86,7 @@ class Reference:
         """Compute what is missing on disk, and the starting model's embeddings."""
         for prefix, stores, (hidden, ids_and_mask) in zip(self._prefixes, self._audio, self._text, strict=True):
             for recordings, store in zip(self._sets, stores, strict=True):
-                prefix.fill_recordings(store, _Features(recordings, prefix.processor), num_workers)
+                prefix.fill_recordings(store, _Sounds(recordings), num_workers)
             prefix.fill_captions(hidden, ids_and_mask)
         towers, (hidden, ids_and_mask) = towers_of(self._start), self._text[0]
         device = self._start.device
@@ -127,7 +126,7 @@ class Reference:
             "attention_mask": mask[:, :longest],
         }
         device = self.audio_embeds.device
-        return Drawn({k: v.to(device) for k, v in inputs.items()}, recordings, captions, sentence)
+        return Drawn({k: _moved(v, device) for k, v in inputs.items()}, recordings, captions, sentence)
 
     def departure(self, audio_embeds: Tensor, text_embeds: Tensor, drawn: Drawn) -> Tensor:
         """How far (n, D) embeddings of what was drawn are from the starting model's.
@@ -163,14 +162,19 @@ class Reference:
         return (self._scale * audio_embeds.float() @ self._sentences[sentence].T).log_softmax(dim=-1)
 
 
-class _Features:
-    """What is heard of each recording, (1, 1, ...)."""
+class _Sounds:
+    """Waveforms of each recording, (1, samples)."""
 
-    def __init__(self, recordings: ReferenceRecordings, processor: Any) -> None:
-        self.recordings, self.hear = recordings, features_of(processor.feature_extractor)
+    def __init__(self, recordings: ReferenceRecordings) -> None:
+        self.recordings = recordings
 
     def __getitem__(self, row: int) -> Tensor:
-        return self.hear(torch.from_numpy(self.recordings[row])[None])
+        return torch.from_numpy(self.recordings[row])[None]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for it."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _rows(store: TensorStore, rows: Tensor) -> Tensor:

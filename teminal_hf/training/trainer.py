@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from teminal_hf.audio.features import Features, features_of
+from teminal_hf.audio.log_mel import device_of_features
 from teminal_hf.data.views import PAIR, STAGE_B_VIEWS
 from teminal_hf.errors import ConfigError, DivergedError
 from teminal_hf.models.fusion import with_fusion
@@ -74,6 +76,13 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         if hasattr(self.processing_class, "tokenizer"):
             fit_to_towers(self.processing_class)  # it is saved beside every checkpoint
         self._frozen = frozen_modules(self.model)
+        self._hear: Features | None = None
+        # With torch_compile accelerate compiles what it is given, the model, which knows no loss.
+        self._temporal_loss, self._infonce = temporal_contrastive_loss, symmetric_infonce
+        if self.args.torch_compile:
+            how: dict[str, Any] = {"backend": self.args.torch_compile_backend, "mode": self.args.torch_compile_mode}
+            self._temporal_loss = torch.compile(temporal_contrastive_loss, **how)
+            self._infonce = torch.compile(symmetric_infonce, **how)
         self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.add_callback(_ClampLogitScale())
         self.average = Averaging(self.args.average)
@@ -90,6 +99,18 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         if self.train_dataset is not None:
             check_training(self.args)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As in `Trainer`, with log-mels in the place of waveforms."""
+        tensors = super()._prepare_inputs(inputs)
+        if "waveforms" in tensors:
+            if self._hear is None:
+                assert isinstance(self.data_collator, GroupCollator)  # it gave them
+                extractor = self.data_collator.processor.feature_extractor
+                self._hear = features_of(extractor).to(device_of_features(self.args.device))
+            waveforms = tensors.pop("waveforms").to(self._hear.device)
+            tensors["input_features"] = self._hear(waveforms).to(self.args.device)
+        return tensors
 
     def compute_loss(
         self,
@@ -163,7 +184,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         temporal = [view for view in STAGE_B_VIEWS if view in views]
         losses: dict[str, Tensor] = {}
         if temporal:
-            losses |= temporal_contrastive_loss(
+            losses |= self._temporal_loss(
                 {view: audio[view] for view in temporal},
                 {view: text[view] for view in temporal},
                 scale,
@@ -172,7 +193,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             )
         others = [view for view in views if view not in (*temporal, "pair")]
         if others:
-            infonce = symmetric_infonce(
+            infonce = self._infonce(
                 torch.cat([audio[view] for view in others]),
                 torch.cat([text[view] for view in others]),
                 scale,
@@ -184,7 +205,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             else:
                 losses = infonce
         if "pair" in views:  # among themselves: what else their captions may hold of is not known
-            caption_pairs = symmetric_infonce(
+            caption_pairs = self._infonce(
                 audio["pair"], text["pair"], scale, false_negatives=false_negatives(meanings_of["pair"])
             )
             losses["pairs"] = caption_pairs["loss"]

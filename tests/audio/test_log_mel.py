@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import ClapFeatureExtractor
 
 import teminal_hf.audio.log_mel
-from teminal_hf.audio.log_mel import LogMel
+from teminal_hf.audio.log_mel import LogMel, device_of_features
 
 CONFIGS = {
     "laion": {"frequency_min": 50, "max_length_s": 2},
@@ -129,6 +129,20 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
     assert torch.equal(log_mel(waveforms.flip(0)), together.flip(0))
 
 
+def test_a_batch_at_once_as_on_a_gpu_is_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_mel = LogMel.from_extractor(make_extractor(max_length_s=1))
+    waveforms = make_signals(40_000, 48_000)
+    row_by_row = log_mel(waveforms)
+    monkeypatch.setattr(teminal_hf.audio.log_mel, "rows_at_once", lambda device: 3)  # 3 does not divide them
+    assert len(waveforms) % 3
+    torch.testing.assert_close(log_mel(waveforms), row_by_row, atol=1e-4, rtol=0)
+
+
+def test_no_float64_means_the_cpu() -> None:
+    where = {name: device_of_features(torch.device(name)).type for name in ("cpu", "cuda", "mps")}
+    assert where == {"cpu": "cpu", "cuda": "cuda", "mps": "cpu"}
+
+
 def test_autocast_changes_nothing() -> None:
     log_mel = LogMel.from_extractor(make_extractor(max_length_s=1))
     waveforms = make_signals(48_000, 48_000)
@@ -164,9 +178,9 @@ def test_works_in_a_data_loader_worker() -> None:
 
 def test_buffers_follow_the_device() -> None:
     log_mel = LogMel.from_extractor(make_extractor(max_length_s=1)).to("meta")
-    found = log_mel(torch.zeros(3, 48_000, device="meta"))
+    found = log_mel(torch.zeros(40, 48_000, device="meta"))
     assert found.device.type == "meta"
-    assert found.shape == (3, 1, 101, 64)
+    assert found.shape == (40, 1, 101, 64)
 
 
 def test_longer_input_is_refused_not_cropped() -> None:

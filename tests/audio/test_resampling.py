@@ -216,7 +216,7 @@ def test_a_table_reads_what_torchaudio_resampled_and_never_soxrs(
     made = set((cache_root() / "clips").iterdir()) - folders
     assert len(folders) == len(made) == 5
     names = [entry.what.rpartition(" (")[2] for entry in entries()]
-    version = f"torchaudio {torchaudio.__version__}, odd rates soxr {soxr.__libsoxr_version__})"
+    version = f"torchaudio {torchaudio.__version__} on cpu, odd rates soxr {soxr.__libsoxr_version__})"
     assert sorted(names) == [f"soxr {soxr.__libsoxr_version__})"] * 5 + [version] * 5
     samples = torch.from_numpy(soundfile.read(esc50 / "audio" / f"{clip}.wav")[0])
     settings = {"lowpass_filter_width": 64, "rolloff": 0.9475937167399596, "beta": 14.769656459379492}

@@ -251,7 +251,7 @@ def test_what_the_audio_depends_on_is_in_its_key(options: Any) -> None:
     [
         lambda patch, model: patch.setattr(frozen_prefix, "code_id", lambda *sources: "edited"),
         lambda patch, model: patch.setattr(frozen_prefix.transformers, "__version__", "99"),
-        lambda patch, model: patch.setattr(frozen_prefix.torch, "get_float32_matmul_precision", lambda: "medium"),
+        lambda patch, model: patch.setattr(frozen_prefix, "float32_precision", lambda: ["tf32"]),
         lambda patch, model: setattr(model.config.audio_config, "layer_norm_eps", 1e-3),
     ],
     ids=["code", "version", "tf32", "configuration"],
