@@ -121,7 +121,7 @@ def _rows(batch: Batch, logit_scale: Tensor, table: Tensor | None, block: int) -
     places = torch.stack([view, rank * groups + group])
     counts = places[1] < batch.counted
     own = torch.arange(views * groups, device=audio.device) + batch.rank * views * groups
-    share = processes / batch.counted * counts[own]
+    share = counts[own].to(audio) * (processes / batch.counted)
     table = None if table is None else table.to(audio)
 
     def losses(rows: Tensor, columns: Tensor, heard_in_rows: bool, own: Tensor) -> Tensor:
