@@ -1,13 +1,13 @@
 """The losses of `losses.py` over the rows of one process, in blocks: no process holds a matrix of all pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
-from torch.utils.checkpoint import checkpoint
 
 from teminal_hf.training.data_collator import false_negatives
 from teminal_hf.training.gather import gather, gather_meanings
@@ -20,6 +20,7 @@ from teminal_hf.training.losses import (
 )
 
 BLOCK = 2**22  # pairs whose similarities are held at once: 16 MiB in float32, and a few times that on the way
+_LogWeights = Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -120,33 +121,69 @@ def _rows(batch: Batch, logit_scale: Tensor, table: Tensor | None, block: int) -
     ).T.to(audio.device)  # fmt: skip
     places = torch.stack([view, rank * groups + group])
     counts = places[1] < batch.counted
-    own = torch.arange(views * groups, device=audio.device) + batch.rank * views * groups
-    share = counts[own].to(audio) * (processes / batch.counted)
+    mine = slice(batch.rank * views * groups, (batch.rank + 1) * views * groups)
+    share = counts[mine].to(audio) * (processes / batch.counted)
     table = None if table is None else table.to(audio)
 
-    def losses(rows: Tensor, columns: Tensor, heard_in_rows: bool, own: Tensor) -> Tensor:
-        logits = logit_scale * (rows[own] @ columns.T)
-        left_out = ~counts.expand_as(logits)
-        for keys in meanings.T:  # one after the other: all at once would take m times a block
-            if heard_in_rows:
-                left_out = left_out | (keys[own, None] == meanings[:, 0])
+    def losses(rows: Tensor, columns: Tensor, heard_in_rows: bool) -> Tensor:
+        def log_weights(start: int, end: int) -> Tensor:
+            there = slice(mine.start + start, mine.start + end)
+            if table is None:
+                weights = rows.new_zeros(end - start, len(columns))
             else:
-                left_out = left_out | (meanings[own, :1] == keys)
-        left_out = left_out.scatter(1, own[:, None], False)  # a row's own column always counts
-        weighted = logits if table is None else logits + pair_log_weights(table, places[:, own], places)
-        return weighted.masked_fill(left_out, -torch.inf).logsumexp(dim=1) - logits.gather(1, own[:, None])[:, 0]
+                weights = pair_log_weights(table, places[:, there], places)
+            weights.masked_fill_(~counts, -torch.inf)
+            for keys in meanings.T:  # one after the other: all at once would take m times a block
+                left_out = keys[there, None] == meanings[:, 0] if heard_in_rows else meanings[there, :1] == keys
+                weights.masked_fill_(left_out, -torch.inf)
+            weights.diagonal(mine.start + start).zero_()  # a row's own column always counts
+            return weights
 
-    def all_blocks(rows: Tensor, columns: Tensor, heard_in_rows: bool) -> Tensor:
-        parts = own.split(max(1, block // len(columns)))
-        if len(parts) == 1:
-            found = [losses(rows, columns, heard_in_rows, own)]
-        else:  # computed again for the gradients: of a block nothing but its losses is kept
-            again: Any = {"use_reentrant": False, "preserve_rng_state": False}
-            found = [checkpoint(losses, rows, columns, heard_in_rows, part, **again) for part in parts]
-        return (torch.cat(found) * share).view(views, groups)
+        found: Tensor = _CrossEntropy.apply(rows[mine], columns, logit_scale, mine.start, log_weights, block)
+        return (found * share).view(views, groups)
 
     with torch.autocast(device_type=audio.device.type, enabled=False):
-        return all_blocks(audio, text, True), all_blocks(text, audio, False)
+        return losses(audio, text, True), losses(text, audio, False)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """(m,) of rows (m, D) against columns (M, D), of which column `first` + i is row i's own.
+
+    `log_weights(start, end)` are those of a block of rows, (rows, M). The gradients compute each block's similarities
+    anew: nothing of the size of a block outlives it. In place, for a block is what most of the time is spent on.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, columns: Tensor, scale: Tensor, first: int, log_weights: _LogWeights, block: int
+    ) -> Tensor:
+        ctx.first, ctx.log_weights = first, log_weights
+        size = max(1, block // len(columns))
+        ctx.blocks = [(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+        sums, own = rows.new_empty(len(rows)), rows.new_empty(len(rows))
+        for start, end in ctx.blocks:
+            logits = (rows[start:end] @ columns.T).mul_(scale)
+            own[start:end] = logits.diagonal(first + start)
+            sums[start:end] = logits.add_(log_weights(start, end)).logsumexp(dim=1)
+        ctx.save_for_backward(rows, columns, scale, sums)
+        return sums - own
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, columns, scale, sums = ctx.saved_tensors
+        of_rows, of_columns, of_scale = torch.empty_like(rows), torch.zeros_like(columns), torch.zeros_like(scale)
+        with torch.autocast(device_type=rows.device.type, enabled=False):
+            for start, end in ctx.blocks:
+                logits = (rows[start:end] @ columns.T).mul_(scale).add_(ctx.log_weights(start, end))
+                given = gradient[start:end]
+                softmax = logits.sub_(sums[start:end, None]).exp_().mul_(given[:, None])
+                softmax.diagonal(ctx.first + start).sub_(given)
+                towards = softmax @ columns
+                of_rows[start:end] = scale * towards
+                of_columns.addmm_(softmax.T, rows[start:end])
+                of_scale += (towards * rows[start:end]).sum()
+            return of_rows, of_columns.mul_(scale), of_scale, None, None, None
 
 
 def _unit(embeds: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from support.paths import ROOT, TESTS
 from support.tiny import STAGE_A, STAGE_B, TinyRows, groups, tiny_clap, tiny_processor, tiny_reference
@@ -47,6 +48,39 @@ OPTIONS["warm"] = OPTIONS["cached"]
 # Of which number of processes: each costs the imports of its own.
 KINDS = {2: list(OPTIONS), 4: ["uneven", "cached", "warm"], 8: ["uneven"]}
 CASES = [(processes, kind) for processes, kinds in KINDS.items() for kind in kinds]
+
+
+class Counting(TeminalTrainer):
+    """Notes the bytes that this process gives to each collective of a step, DDP's among them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sent: list[dict[str, list[int]]] = []
+
+    def training_step(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.args.world_size == 1:
+            return super().training_step(model, *args, **kwargs)
+        sent: dict[str, list[int]] = {"all_gather": [], "all_reduce": [], "ddp": []}
+
+        def note(name: str, tensor: torch.Tensor) -> None:
+            self.sent[-1][name].append(tensor.numel() * tensor.element_size())
+
+        def of_ddp(state: None, bucket: Any) -> Any:
+            note("ddp", bucket.buffer())
+            return allreduce_hook(None, bucket)
+
+        if not self.sent:
+            model.register_comm_hook(None, of_ddp)
+        self.sent.append(sent)
+        all_gather, all_reduce = torch.distributed.all_gather, torch.distributed.all_reduce
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                torch.distributed, "all_gather", lambda into, t: (note("all_gather", t), all_gather(into, t))[1]
+            )
+            patch.setattr(
+                torch.distributed, "all_reduce", lambda t, *op: (note("all_reduce", t), all_reduce(t, *op))[1]
+            )
+            return super().training_step(model, *args, **kwargs)
 
 
 def train(kind: str, folder: Path, processes: int) -> Any:
@@ -84,13 +118,14 @@ def train(kind: str, folder: Path, processes: int) -> Any:
         reference = tiny_reference(model, tiny_clap(seed=9), StagePolicy(audio_blocks=2).split_point)
     collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0)
     many = TinyRows(rows[:11] if kind in ("uneven", "accumulated") else rows * 9)  # 144: three shards
-    trainer = TeminalTrainer(model, args, data_collator=collator, train_dataset=many, reference=reference)
+    trainer = Counting(model, args, data_collator=collator, train_dataset=many, reference=reference)
     if kind in ("cached", "warm") and processes > 1:
         split_point = StagePolicy(audio_blocks=2).split_point
         trainer.train_dataset = CachedGroups(model, split_point, many, collator, dtype="float32").fill()
         trainer.data_collator = collate_cached
     trainer.train()
-    return model.state_dict(), [row for row in trainer.state.log_history if "loss" in row], sorted({*many.read})
+    log = [row for row in trainer.state.log_history if "loss" in row]
+    return model.state_dict(), log, sorted({*many.read}), trainer.sent
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +151,11 @@ def left_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 def test_several_processes_equal_one_with_the_whole_batch(
     tmp_path: Path, left_by: Callable[[int], Path], processes: int, kind: str
 ) -> None:
-    one, log, _ = train(kind, tmp_path, 1)
+    one, log, *_ = train(kind, tmp_path, 1)
     start = tiny_clap().state_dict()
     assert sum(not torch.equal(one[name], start[name]) for name in one) > 40
     for rank in range(processes):
-        several, their_log, read = torch.load(left_by(processes) / f"{kind}-{rank}.pt")
+        several, their_log, read, _ = torch.load(left_by(processes) / f"{kind}-{rank}.pt")
         assert one.keys() == several.keys()
         for name in one:
             torch.testing.assert_close(several[name], one[name], atol=1e-5, rtol=1e-5, msg=name)
@@ -132,6 +167,18 @@ def test_several_processes_equal_one_with_the_whole_batch(
             assert read == sorted(row for shard in shards[rank::processes] for row in shard)
         if kind == "warm":
             assert not read
+
+
+def test_bytes_of_a_step(left_by: Callable[[int], Path]) -> None:
+    """As docs/scale.md counts them: 2 views of 4 groups, 16 dimensions, one key a caption."""
+    *_, sent = torch.load(left_by(2) / "tact-0.pt")
+    embeddings = 2 * (2 * 4) * 16 * 4  # audio and text
+    _, trained = apply_stage(tiny_clap(), StagePolicy(audio_blocks=2))
+    assert len(sent) == 2
+    for step in sent:
+        assert step["all_gather"] == [embeddings, (2 * 4) * 8]
+        assert step["all_reduce"] == [8, 2 * embeddings]  # how many keys, and the gradients of both processes' rows
+        assert sum(step["ddp"]) == 4 * trained.count
 
 
 if __name__ == "__main__":
