@@ -65,7 +65,7 @@ class Counting(TeminalTrainer):
         def note(name: str, tensor: torch.Tensor) -> None:
             self.sent[-1][name].append(tensor.numel() * tensor.element_size())
 
-        def of_ddp(state: None, bucket: Any) -> Any:
+        def of_ddp(state: None, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
             note("ddp", bucket.buffer())
             return allreduce_hook(None, bucket)
 
