@@ -163,8 +163,8 @@ def _check_whole_on_each_process(args: TrainingArguments) -> None:
         raise ConfigError(
             f"{name} cannot be used here: a CLAP fits each device whole, about a tenth of it is trained, and its "
             "scalar log-scale cannot be divided. Leave it out, here and in accelerate's configuration, and start one "
-            "process a GPU (distributed_type MULTI_GPU): DDP sends the gradients of what is trained alone; mini_batch_groups "
-            "bounds the memory of a batch"
+            "process a GPU (distributed_type MULTI_GPU): DDP sends the gradients of what is trained alone; "
+            "mini_batch_groups bounds the memory of a batch"
         )
 
 

@@ -73,13 +73,19 @@ class Counting(TeminalTrainer):
             model.register_comm_hook(None, of_ddp)
         self.sent.append(sent)
         all_gather, all_reduce = torch.distributed.all_gather, torch.distributed.all_reduce
+
+        def gathering(into: Any, tensor: torch.Tensor) -> Any:
+            note("all_gather", tensor)
+            return all_gather(into, tensor)
+
+        def reducing(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if not kwargs:  # otherwise it is the hook's
+                note("all_reduce", tensor)
+            return all_reduce(tensor, *args, **kwargs)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                torch.distributed, "all_gather", lambda into, t: (note("all_gather", t), all_gather(into, t))[1]
-            )
-            patch.setattr(
-                torch.distributed, "all_reduce", lambda t, *op: (note("all_reduce", t), all_reduce(t, *op))[1]
-            )
+            patch.setattr(torch.distributed, "all_gather", gathering)
+            patch.setattr(torch.distributed, "all_reduce", reducing)
             return super().training_step(model, *args, **kwargs)
 
 
