@@ -73,7 +73,7 @@ class FrozenPrefix:
 
     def recordings(self, n_rows: int, n_views: int, recordings_id: str) -> TensorStore:
         """The store of rows of `n_views` recordings each; `recordings_id` is a hash of all that is to be heard."""
-        silence = self._hear(torch.zeros(1, self._hear.n_samples, device=self._hear.device))
+        silence = features_of(self.processor.feature_extractor)(torch.zeros(1, self._hear.n_samples))
         shape = (n_views, *self.audio(silence[None]).shape[2:])
         heard = [repr(self._hear), _content(self._hear.buffers()), self._hear.device.type]
         key = self._key("audio", heard, recordings_id, n_rows, n_views)

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from teminal_hf.errors import ConfigError
 from teminal_hf.models.checkpoint import check_finite_weights
 from teminal_hf.storage.atomic import follow_umask, no_full_disk, remove_drafts, write_json
 
@@ -54,6 +56,27 @@ def newest_whole(folder: Path) -> Path | None:
     return checkpoint
 
 
+def check_batch(checkpoint: Path, per_device: int, processes: int) -> None:
+    """Raise a ConfigError unless a batch of all `processes` is as large as those that `checkpoint` was trained in.
+
+    With as many groups in a batch, any number of processes takes the same steps on the same groups. With more or fewer,
+    the place in the epoch, which is counted in steps, would be another one: groups would be left out or come twice.
+    """
+    before = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))["train_batch_size"]
+    before *= len(list(checkpoint.glob("rng_state_*.pth"))) or 1  # each of several processes leaves one
+    if before == per_device * processes:
+        return
+    way = (
+        f"set per_device_train_batch_size to {before // processes}"
+        if before % processes == 0
+        else f"start a number of processes that divides {before}"
+    )
+    raise ConfigError(
+        f"{checkpoint} was trained in batches of {before} groups over all processes, and this run has {per_device} in "
+        f"each of {processes}: {way}; mini_batch_groups bounds the memory"
+    )
+
+
 def remove_halves(folder: Path) -> None:
     """Remove what is no whole checkpoint, and drafts left in those that are; not while one is being written."""
     for checkpoint in checkpoints(folder):
@@ -88,6 +111,10 @@ class WholeCheckpoints(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,
             )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        check_batch(Path(resume_from_checkpoint), self._train_batch_size, self.args.world_size)
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         check_finite_weights(self.accelerator.unwrap_model(self.model))

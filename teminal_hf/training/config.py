@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
@@ -107,6 +108,7 @@ class TeminalConfig(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        _check_whole_on_each_process(self)
         # Otherwise transformers refuses bf16 where there is no accelerator, unless told what is plain to see.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         given = self.accelerator_config
@@ -164,6 +166,27 @@ class TeminalConfig(TrainingArguments):
         """Does the device compute log-mels, and not the workers?"""
         gpu = device_of_features(self.device).type != "cpu"
         return self.features_on == "device" or (self.features_on == "auto" and gpu)
+
+
+def _check_whole_on_each_process(args: TrainingArguments) -> None:
+    """Raise a ConfigError for what would divide the model among processes, asked for here or of `accelerate launch`.
+
+    FSDP's `fully_shard` takes no scalar parameters, and the two log-scales of a ClapModel are such; without an
+    accelerator, accelerate 1.15 ignores it in silence. DeepSpeed keeps weights and gradients in a form of its own.
+    """
+    asked = {
+        "fsdp": args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP"),
+        "deepspeed": args.deepspeed or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"),
+        "megatron_lm": parse_flag_from_env("ACCELERATE_USE_MEGATRON_LM"),
+        "parallelism_config": args.parallelism_config or parse_flag_from_env("ACCELERATE_USE_PARALLELISM_CONFIG"),
+    }
+    if name := next((name for name, is_asked in asked.items() if is_asked), None):
+        raise ConfigError(
+            f"{name} cannot be used here: a CLAP fits each device whole, about a tenth of it is trained, and its "
+            "scalar log-scale cannot be divided. Leave it out, here and in accelerate's configuration, and start one "
+            "process a GPU (distributed_type MULTI_GPU): DDP sends the gradients of what is trained alone; "
+            "mini_batch_groups bounds the memory of a batch"
+        )
 
 
 def _check_trackers(names: Sequence[str]) -> None:

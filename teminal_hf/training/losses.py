@@ -1,7 +1,7 @@
 """Contrastive losses of the two stages: embeddings in, a dict of named losses out; no model inside."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -90,17 +90,14 @@ def temporal_contrastive_loss(
         True
     """
     views = _checked_views(audio_embeds, text_embeds)
-    weights = {
-        "alpha_same_time": alpha_same_time,
-        "alpha_cross_time": alpha_cross_time,
-        "alpha_same_overlap": alpha_same_overlap,
-        "alpha_cross_overlap": alpha_cross_overlap,
-        "beta": beta,
-    }
-    for name, value in weights.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number >= 0, found {value}")
-
+    table = log_weight_table(
+        views,
+        alpha_same_time=alpha_same_time,
+        alpha_cross_time=alpha_cross_time,
+        alpha_same_overlap=alpha_same_overlap,
+        alpha_cross_overlap=alpha_cross_overlap,
+    )
+    check_weight("beta", beta)
     logits = _logits_per_audio(
         torch.cat([audio_embeds[view] for view in views]),
         torch.cat([text_embeds[view] for view in views]),
@@ -108,22 +105,13 @@ def temporal_contrastive_loss(
         similarity,
     )
     groups = len(logits) // len(views)
-    same_view = torch.zeros_like(logits[:groups, :groups])
-    time = _log_block(same_view, alpha_same_time, alpha_cross_time)
-    overlap = _log_block(same_view, alpha_same_overlap, alpha_cross_overlap)
-
-    def block(row: str, column: str) -> Tensor:
-        if row == column:
-            return same_view
-        return overlap if "overlay" in (row, column) else time
-
-    log_weights = torch.cat([torch.cat([block(row, column) for column in views], dim=1) for row in views])
+    places = torch.cartesian_prod(torch.arange(len(views)), torch.arange(groups)).T.to(logits.device)
     # The weights depend on the pair of views, not on the direction: the matrix is symmetric and serves both.
+    log_weights = pair_log_weights(table.to(logits), places, places)
     to_text, to_audio = _reweighted_cross_entropy(logits, log_weights, false_negatives)
     per_view = ((to_text + to_audio) / 2).view(len(views), groups).mean(dim=1)
     parts = dict(zip(views, per_view.unbind(), strict=True))
-    total = torch.stack([part if view == "forward" else beta * part for view, part in parts.items()]).mean()
-    return {"loss": total, **parts}
+    return {"loss": total_of_views(parts, beta), **parts}
 
 
 def symmetric_infonce(
@@ -213,10 +201,40 @@ def _logits_per_audio(audio: Tensor, text: Tensor, logit_scale: Tensor | float, 
         return logit_scale * (audio @ text.T)
 
 
-def _log_block(like: Tensor, same: float, cross: float) -> Tensor:
-    """Log-weights (N, N) between two views: `same` on the diagonal, `cross` elsewhere; 0 is a true -inf."""
-    log_same, log_cross = (math.log(weight) if weight > 0 else -math.inf for weight in (same, cross))
-    return torch.full_like(like, log_cross).fill_diagonal_(log_same)
+def log_weight_table(views: Sequence[str], **alphas: float) -> Tensor:
+    """Log-weights (2, K, K) of a pair of rows by their views: [0] in two groups, [1] in one; 0 is a true -inf.
+
+    Raises:
+        ValueError: a weight that is negative or not finite.
+    """
+    for name, value in alphas.items():
+        check_weight(name, value)
+
+    def log_weight(which: str, row: str, column: str) -> float:
+        if row == column:
+            return 0.0
+        weight = alphas[f"alpha_{which}_{'overlap' if 'overlay' in (row, column) else 'time'}"]
+        return math.log(weight) if weight > 0 else -math.inf
+
+    table = [[[log_weight(which, row, column) for column in views] for row in views] for which in ("cross", "same")]
+    return torch.tensor(table, dtype=torch.float64)
+
+
+def pair_log_weights(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Log-weights (R, C) of pairs of rows, each known by its place, (2, R) and (2, C): number of the view, group."""
+    (row_views, row_groups), (column_views, column_groups) = rows, columns
+    cross, same = (weights[row_views][:, column_views] for weights in table)
+    return torch.where(row_groups[:, None] == column_groups, same, cross)
+
+
+def total_of_views(parts: Mapping[str, Tensor], beta: float) -> Tensor:
+    """The mean over the views, `beta` on all but `forward`."""
+    return torch.stack([part if view == "forward" else beta * part for view, part in parts.items()]).mean()
+
+
+def check_weight(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number >= 0, found {value}")
 
 
 def _off_diagonal(false_negatives: Tensor, n: int) -> Tensor:

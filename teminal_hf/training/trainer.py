@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from teminal_hf.models.tokenizer import fit_to_towers
 from teminal_hf.training.averaging import Averaging
 from teminal_hf.training.checkpoints import WholeCheckpoints, newest_whole
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
-from teminal_hf.training.data_collator import GroupCollator, false_negatives
+from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.estimate import EstimateCallback
-from teminal_hf.training.gather import gather_views, local_views
 from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
 from teminal_hf.training.push_mixin import PushMixin
 from teminal_hf.training.retention import Drawn, Reference
+from teminal_hf.training.sharded_losses import Batch, gathered_batch, infonce_share, own_batch, temporal_share
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
@@ -36,9 +36,10 @@ MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 class TeminalTrainer(PushMixin, WholeCheckpoints):
     """Post-trains a `ClapModel` or `PeAudioModel` prepared by `apply_stage` on groups of views.
 
-    Every batch makes one forward through each tower for all views of all groups; with several processes the embeddings
-    are gathered with their gradient, so that the gradients are those of one process with the whole batch. The named
-    parts of the loss are logged as `loss_<part>`.
+    Every batch makes one forward through each tower for all views of all groups. With several processes each computes
+    the loss of its own rows against those of all, gathered with their gradient, so that loss and gradients are those of
+    one process with the whole batch, the last and smaller one of an epoch among them. The named parts of the loss are
+    logged as `loss_<part>`.
 
     Args:
         reference: what the starting checkpoint knows, filled; needed for `retention` and `mixture`.
@@ -125,19 +126,18 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
                 module.training = False  # as the step of a small model
         tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
         meanings, clips = tensors.pop("meanings"), tensors.pop("clips", None)
+        n_groups: Any = tensors.pop("n_groups", None)
         drawn = self._draw() if model.training else None
         outputs = model(**tensors, chunk_rows=self._chunk_rows, also=None if drawn is None else drawn.inputs)
         audio, text = outputs.audio_embeds[: len(meanings)], outputs.text_embeds[: len(meanings)]
-        parts = self.contrast(audio, text, meanings, gather=model.training)
+        parts = self.contrast(audio, text, meanings, gather=model.training, n_groups=n_groups)
         if drawn is not None:
             assert self.reference is not None
             if self.args.retention:
                 also_audio, also_text = outputs.audio_embeds[len(meanings) :], outputs.text_embeds[len(meanings) :]
                 parts["retention"] = self.reference.departure(also_audio, also_text, drawn)
             if self.args.mixture and clips is not None:
-                of_two = torch.tensor([view != PAIR for view in self.args.views], device=audio.device)
-                rows = of_two.repeat_interleave(len(meanings) // len(of_two))
-                parts["mixture"] = self.reference.mixture(audio[rows], clips[rows], drawn.sentence)
+                parts["mixture"] = self._mixture(audio, clips, drawn.sentence, n_groups)
             for name in ("retention", "mixture"):
                 parts["loss"] = parts["loss"] + getattr(self.args, name) * parts.get(name, 0)
         if not parts["loss"].isfinite():
@@ -171,46 +171,70 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
     def _is_plain_step(self, training: bool) -> bool:
         return training and self.state.global_step < self.args.plain_share * self.state.max_steps
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`; the last batch of an epoch says how many groups of all processes' count (`n_groups`).
+
+        All processes' shares are of one size: accelerate fills the last ones up with groups of the first. One process,
+        to which several must be equal, takes a smaller batch there.
+        """
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        ends = batches and self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last
+        if ends and self.args.world_size > 1 and isinstance(self.train_dataset, Sized):
+            n_groups = len(self.train_dataset) % (self._train_batch_size * self.args.world_size)
+            batches[-1] |= {"n_groups": n_groups} if n_groups else {}
+        return batches, n_items
+
     def contrast(
-        self, audio_embeds: Tensor, text_embeds: Tensor, meanings: Tensor, *, gather: bool
+        self,
+        audio_embeds: Tensor,
+        text_embeds: Tensor,
+        meanings: Tensor,
+        *,
+        gather: bool,
+        n_groups: int | None = None,
     ) -> dict[str, Tensor]:
-        """Named losses of a batch in view blocks: (K*N, D) embeddings and (K*N, m) meanings."""
+        """Named losses of a batch in view blocks, (K*N, D) embeddings and (K*N, m) meanings.
+
+        With `gather` they are this process' shares of those of all processes' batches, of which the first `n_groups`
+        groups count; see `Batch`.
+        """
         views, args = list(self.args.views), self.args
-        share = gather_views if gather and self.args.world_size > 1 else local_views
-        audio, text, meanings_of = (
-            dict(zip(views, share(tensor, len(views)), strict=True)) for tensor in (audio_embeds, text_embeds, meanings)
-        )
+        batch = gathered_batch if gather and args.world_size > 1 else own_batch
+        everything = batch(audio_embeds, text_embeds, meanings, len(views), n_groups)
+
+        def of(names: Sequence[str]) -> Batch:
+            return everything.of([views.index(name) for name in names])
+
         scale = towers_of(self.model).scale
         temporal = [view for view in STAGE_B_VIEWS if view in views]
         losses: dict[str, Tensor] = {}
         if temporal:
-            losses |= self._temporal_loss(
-                {view: audio[view] for view in temporal},
-                {view: text[view] for view in temporal},
-                scale,
-                **{name: getattr(args, name) for name in (*ALPHAS, "beta")},
-                false_negatives=false_negatives(torch.cat([meanings_of[view] for view in temporal])),
-            )
-        others = [view for view in views if view not in (*temporal, "pair")]
+            alphas = {name: getattr(args, name) for name in ALPHAS}
+            losses |= temporal_share(of(temporal), temporal, scale, alphas, args.beta, whole=self._temporal_loss)
+        others = [view for view in views if view not in (*temporal, PAIR)]
         if others:
-            infonce = self._infonce(
-                torch.cat([audio[view] for view in others]),
-                torch.cat([text[view] for view in others]),
-                scale,
-                false_negatives=false_negatives(torch.cat([meanings_of[view] for view in others])),
-            )
+            infonce = infonce_share(of(others), scale, whole=self._infonce)
             if temporal:
                 losses["rehearsal"] = infonce["loss"]
                 losses["loss"] = losses["loss"] + args.rehearsal * infonce["loss"]
             else:
                 losses = infonce
-        if "pair" in views:  # among themselves: what else their captions may hold of is not known
-            caption_pairs = self._infonce(
-                audio["pair"], text["pair"], scale, false_negatives=false_negatives(meanings_of["pair"])
-            )
-            losses["pairs"] = caption_pairs["loss"]
-            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * caption_pairs["loss"]
+        if PAIR in views:  # among themselves: what else their captions may hold of is not known
+            losses["pairs"] = infonce_share(of([PAIR]), scale, whole=self._infonce)["loss"]
+            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * losses["pairs"]
         return losses
+
+    def _mixture(self, audio: Tensor, clips: Tensor, sentence: int, n_groups: int | None) -> Tensor:
+        """This process' share of `Reference.mixture` over all processes' recordings of groups that count."""
+        assert self.reference is not None
+        n, rank, processes = len(audio) // len(self.args.views), self.args.process_index, self.args.world_size
+        n_groups = n * processes if n_groups is None else n_groups
+        here = min(max(n_groups - rank * n, 0), n)
+        rows = torch.tensor([[view != PAIR and i < here for i in range(n)] for view in self.args.views]).flatten()
+        if not rows.any():
+            return audio.new_zeros(())
+        rows = rows.to(audio.device)
+        return self.reference.mixture(audio[rows], clips[rows], sentence) * (here * processes / n_groups)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         plain = None if isinstance(self.model, PeftModel) else unwrap_model(self.model)
@@ -256,7 +280,9 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs |= {f"loss_{name}": float(torch.stack(values).mean()) for name, values in self._parts.items()}
+            here = {name: torch.stack(values).mean() for name, values in self._parts.items()}
+            shares = self.accelerator.reduce(here, "mean")  # as `Trainer` does for "loss"
+            logs |= {f"loss_{name}": float(value) for name, value in shares.items()}
             self._parts.clear()
         super().log(logs, start_time)
 

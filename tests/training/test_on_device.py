@@ -14,7 +14,7 @@ from support.tiny import ALL_VIEWS, TinyRows, assert_equal, config, groups, stag
 from teminal_hf.errors import ConfigError
 from teminal_hf.models import frozen_prefix
 from teminal_hf.models.frozen_prefix import FrozenPrefix
-from teminal_hf.models.split import audio_prefix, audio_suffix, unwrap_clap
+from teminal_hf.models.split import towers_of, unwrap_model
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.training.cached_groups import CachedGroups
 from teminal_hf.training.config import TeminalConfig
@@ -63,10 +63,10 @@ def test_a_first_pass_is_the_same_whoever_computes_log_mels() -> None:
 
 def test_where_log_mels_were_computed_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_prefix, "_content", lambda tensors: "the same")
-    prefix = FrozenPrefix(unwrap_clap(staged()), CUT, tiny_processor(), "float32")
+    prefix = FrozenPrefix(unwrap_model(staged()), CUT, tiny_processor(), "float32")
     on_cpu = prefix.recordings(3, 2, "sounds").folder
     assert prefix.recordings(3, 2, "sounds").folder == on_cpu
-    prefix._log_mel.to("meta")
+    prefix._hear.to("meta")
     assert prefix.recordings(3, 2, "sounds").folder != on_cpu
 
 
@@ -94,8 +94,8 @@ def test_audio_is_embedded_on_the_device_of_the_batch() -> None:
     """On a device without data, where a tensor left on the CPU is an error."""
     collator = GroupCollator(tiny_processor(), ALL_VIEWS, on_device=True)
     waveforms = collator(groups(4, ALL_VIEWS))["waveforms"].to("meta")
-    clap = unwrap_clap(staged().to("meta"))
-    audio = audio_suffix(clap, CUT, audio_prefix(clap, CUT, collator.log_mel.to("meta")(waveforms)))
+    towers = towers_of(staged().to("meta"))
+    audio = towers.audio_suffix(CUT, towers.audio_prefix(CUT, collator.hear.to("meta")(waveforms)))
     assert audio.device.type == "meta" and audio.shape == (16, 16)
 
 

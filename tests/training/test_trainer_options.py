@@ -104,6 +104,17 @@ def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
     assert drawn.evaluate()["eval_loss"] == pytest.approx(figure, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"])
+def test_what_accelerate_was_launched_with_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ConfigError, match=f"^{name.lower()} cannot be used here: .* start one process a GPU .* DDP"):
+        config(tmp_path)
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "false")
+    config(tmp_path)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -125,6 +136,8 @@ def test_evaluation_uses_the_captions_as_drawn(tmp_path: Path) -> None:
         ({"mixture": -1.0}, "mixture must not be negative, got -1.0; 0 leaves it out"),
         ({"audio_rate": math.inf}, "audio_rate must be a finite number, got inf"),
         ({"average": 1.0}, "average must be at least 0 and below 1, got 1.0"),
+        ({"fsdp": "full_shard"}, "fsdp cannot be used here: a CLAP fits each device whole"),
+        ({"deepspeed": {"zero_optimization": {"stage": 2}}}, "deepspeed cannot be used here"),
         ({"per_device_train_batch_size": 1}, "a global batch of one group has no negatives from other groups"),
     ],
 )
