@@ -21,7 +21,7 @@ from teminal_hf.models.checkpoint import load_clap
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
-from teminal_hf.runs.cached_prefix import through_prefix
+from teminal_hf.runs.cached_prefix import cache_or_recompute, through_prefix
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
@@ -46,8 +46,9 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     with Run.open(config.stage, config.output_dir) as run:
         run.begin(config.given, facts_of(config, start, trainable, data))
         if not run.has("weights"):
+            collator = GroupCollator(processor, config.training.views)
+            config = cache_or_recompute(config, run, tuned, collator, data)
             args = config.training_arguments(run.folder, hub_model_id)
-            collator = GroupCollator(processor, args.views)
             train, collate = data.train, collator.__call__
             if config.run.cache_prefix:
                 (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
