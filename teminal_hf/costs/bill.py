@@ -1,0 +1,136 @@
+"""The bill of a training: seconds, memory and disk, of what is counted and what is measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What a model of `parameters` costs on a machine, by measurement: seconds of one recording or caption through
+    features and frozen layers (`recording`, `caption`), through the trained layers without gradients (`heard`, `read`),
+    of a step of `batch` groups from the cache (`step`), of decoding a clip, and from the process's start until all is
+    loaded; bytes in memory at the peak, mapped files left out, and of a decoded clip.
+
+    Args:
+        hardware: in words.
+    """
+
+    hardware: str
+    parameters: int
+    batch: int
+    start: float
+    clip: float
+    clip_bytes: float
+    recording: float
+    caption: float
+    heard: float
+    read: float
+    step: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one phase of a training does, counted.
+
+    Args:
+        name: of the phase; "" where there is one alone.
+        recordings: that the first pass computes, the reference set's among them; `captions` alike.
+        cached: whether those of the groups are kept.
+        cache_bytes: of all that the first pass writes.
+        steps: optimizer steps of `batch` groups, all processes together.
+        step_recordings: views of one step that go through the frozen layers where nothing is kept; `step_captions`
+            alike.
+        evaluated: recordings and captions of each evaluation on the way, and how many evaluations there are.
+        epochs: how often each recording is heard.
+        checkpoint_bytes: of those that lie on disk at once.
+    """
+
+    name: str
+    recordings: int
+    captions: int
+    cached: bool
+    why: str
+    cache_bytes: int
+    steps: int
+    batch: int
+    step_recordings: int
+    step_captions: int
+    evaluations: int
+    evaluated: tuple[int, int]
+    epochs: float
+    checkpoint_bytes: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a recipe does, counted: `report` are recordings and captions of the final table, of base and result each,
+    `report_bytes` what the cache keeps of them, `model_bytes` the weights that are saved in the end."""
+
+    clips: int
+    parts: Sequence[Part]
+    report: tuple[int, int]
+    report_bytes: int
+    model_bytes: int
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Rows of (what, amount), and their sums: `seconds`, `disk` in bytes that stay, `memory` in bytes at the peak."""
+
+    seconds: dict[str, float]
+    disk: dict[str, int]
+    memory: int
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def total_disk(self) -> int:
+        return sum(self.disk.values())
+
+
+def bill(counts: Counts, constants: Constants) -> Bill:
+    """Time, disk and memory of a run that finds nothing in the cache, by one process."""
+    c = constants
+    seconds = {"start": c.start, "decoding clips": counts.clips * c.clip}
+    disk = {"decoded clips": round(counts.clips * c.clip_bytes), "frozen layers' output": 0, "checkpoints": 0}
+    for part in counts.parts:
+        said = f" ({part.name})" if part.name else ""
+        seconds[f"first pass{said}"] = part.recordings * c.recording + part.captions * c.caption
+        seconds[f"{part.steps} steps{said}"] = part.steps * step_seconds(part, c)
+        if part.evaluations:
+            heard, read = part.evaluated
+            seconds[f"evaluations{said}"] = part.evaluations * (heard * c.heard + read * c.read)
+        disk["frozen layers' output"] += part.cache_bytes
+        disk["checkpoints"] += part.checkpoint_bytes
+    recordings, captions = counts.report
+    if recordings:
+        frozen = recordings * c.recording + captions * c.caption
+        seconds["final table"] = frozen + 2 * (recordings * c.heard + captions * c.read)
+    disk["frozen layers' output"] += counts.report_bytes
+    disk["the model"] = counts.model_bytes
+    return Bill(seconds, disk, c.memory)
+
+
+def step_seconds(part: Part, constants: Constants) -> float:
+    """Of one step; what is measured of another batch is taken as proportional."""
+    frozen = part.step_recordings * constants.recording + part.step_captions * constants.caption
+    return constants.step * part.batch / constants.batch + (0 if part.cached else frozen)
+
+
+def crossover(n_groups: int, views: int, captions: int, constants: Constants, write: float = 0.0) -> float:
+    """Epochs beyond which a cache pays: its first pass, and `write` seconds a recording onto the disk, over what it
+    saves in each epoch. inf where there is nothing to save.
+
+    Args:
+        n_groups: in an epoch, of `views` recordings and captions each.
+        captions: that differ, in all.
+    """
+    first = n_groups * views * (constants.recording + write) + captions * constants.caption
+    saved = n_groups * views * (constants.recording + constants.caption)
+    return first / saved if saved else math.inf
