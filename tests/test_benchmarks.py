@@ -96,7 +96,18 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
     scripts = [
         path.stem for path in sorted(FOLDER.glob("*.py")) if "arguments(__doc__)" in path.read_text(encoding="utf-8")
     ]
-    assert scripts == ["features", "latency", "memory", "pipeline", "precision", "scaling", "stage_b", "startup"]
+    assert scripts == [
+        "crossover",
+        "estimate",
+        "features",
+        "latency",
+        "memory",
+        "pipeline",
+        "precision",
+        "scaling",
+        "stage_b",
+        "startup",
+    ]
     before = {path: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
     code = f"import sys; sys.path.insert(0, {str(FOLDER)!r})\n"
     code += "".join(f"import {name}; print('== {name}', flush=True); {name}.main(['--smoke'])\n" for name in scripts)
