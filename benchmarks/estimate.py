@@ -20,10 +20,10 @@ from harness import HERE, MIB, WORK, Measured, Results, arguments, hardware, mea
 
 HARDWARE = HERE.parent / "teminal_hf" / "costs" / "hardware.json"
 FOLDER = WORK / "estimate"
-MINI = ["--n_groups=200", "--num_train_epochs=5", "--report_groups=60", "--start_from=base"]
+MINI = ["--n_groups=128", "--num_train_epochs=5", "--report_groups=30", "--start_from=base"]
 SMOKE = ["--n_groups=8", "--num_train_epochs=2", "--per_device_train_batch_size=4", "--clips_per_class=2"]
 SMOKE += ["--report_groups=4", "--report_tasks=3O", "--reference_size=8", "--start_from=base"]
-SHORT = ["--num_train_epochs=4", "--report_groups=30", "--reference_size=60"]
+SHORT = ["--num_train_epochs=4", "--report_groups=20", "--reference_size=60", "--train_folds=1", "--test_folds=4"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", help="and clips for it: an ESC-50 folder")
     parser.add_argument("--constants", action="store_true", help="write the measured constants into the package")
     args = parser.parse_args(argv)
-    cases = {"clap-mini, cached": MINI, "clap-mini, recomputed": [*MINI, "--cache_prefix=false", "--n_groups=100"]}
+    cases = {"clap-mini, cached": MINI}
     if args.checkpoint:
         of_base = ["esc50_base/quick.yaml", f"--model={args.checkpoint}", f"--data_dir={args.data_dir}", *SHORT]
         cases["quick.yaml, 64 groups"] = [*of_base, "--n_groups=64"]
+    cases["clap-mini, recomputed"] = [*MINI, "--cache_prefix=false", "--n_groups=64"]
     if args.smoke:
         cases = {"smoke": SMOKE}
     results = Results(args.threads)
@@ -50,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if done.peak_anon:
             results.add(f"estimate/{name}/memory", found["memory"] / MIB, "MiB", done.peak_anon / MIB)
         constants.append(found["constants"])
-    if not args.smoke:
-        results.save()
-    if args.constants:
-        keep(constants, hardware(args.threads))
+        if not args.smoke:
+            results.save()
+        if args.constants:
+            keep(constants, hardware(args.threads))
 
 
 def one(what: str, flags: Sequence[str], threads: int) -> Measured:
