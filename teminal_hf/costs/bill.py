@@ -68,13 +68,15 @@ class Part:
 @dataclass(frozen=True)
 class Counts:
     """What a recipe does, counted: `report` are recordings and captions of the final table, of base and result each,
-    `report_bytes` what the cache keeps of them, `model_bytes` the weights that are saved in the end."""
+    `report_bytes` what the cache keeps of them, `model_bytes` the weights that are saved in the end; `kept` says
+    whether evaluations read the cache."""
 
     clips: int
     parts: Sequence[Part]
     report: tuple[int, int]
     report_bytes: int
     model_bytes: int
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,16 @@ def bill(counts: Counts, constants: Constants) -> Bill:
     disk = {"decoded clips": round(counts.clips * c.clip_bytes), "frozen layers' output": 0, "checkpoints": 0}
     for part in counts.parts:
         said = f" ({part.name})" if part.name else ""
-        seconds[f"first pass{said}"] = part.recordings * c.recording + part.captions * c.caption
+        seconds[f"first pass{said}"] = _frozen((part.recordings, part.captions), c)
         seconds[f"{part.steps} steps{said}"] = part.steps * step_seconds(part, c)
         if part.evaluations:
-            heard, read = part.evaluated
-            seconds[f"evaluations{said}"] = part.evaluations * (heard * c.heard + read * c.read)
+            anew = 0.0 if counts.kept else _frozen(part.evaluated, c)
+            seconds[f"evaluations{said}"] = part.evaluations * (anew + _trained(part.evaluated, c))
         disk["frozen layers' output"] += part.cache_bytes
         disk["checkpoints"] += part.checkpoint_bytes
-    recordings, captions = counts.report
-    if recordings:
-        frozen = recordings * c.recording + captions * c.caption
-        seconds["final table"] = frozen + 2 * (recordings * c.heard + captions * c.read)
+    if any(counts.report):
+        passes = 1 if counts.kept else 2  # base and result share their frozen layers
+        seconds["final table"] = passes * _frozen(counts.report, c) + 2 * _trained(counts.report, c)
     disk["frozen layers' output"] += counts.report_bytes
     disk["the model"] = counts.model_bytes
     return Bill(seconds, disk, c.memory)
@@ -119,8 +120,20 @@ def bill(counts: Counts, constants: Constants) -> Bill:
 
 def step_seconds(part: Part, constants: Constants) -> float:
     """Of one step; what is measured of another batch is taken as proportional."""
-    frozen = part.step_recordings * constants.recording + part.step_captions * constants.caption
-    return constants.step * part.batch / constants.batch + (0 if part.cached else frozen)
+    frozen = 0.0 if part.cached else _frozen((part.step_recordings, part.step_captions), constants)
+    return constants.step * part.batch / constants.batch + frozen
+
+
+def _frozen(amounts: tuple[int, int], constants: Constants) -> float:
+    """Seconds of recordings and captions through features and frozen layers."""
+    recordings, captions = amounts
+    return recordings * constants.recording + captions * constants.caption
+
+
+def _trained(amounts: tuple[int, int], constants: Constants) -> float:
+    """And through the trained ones."""
+    recordings, captions = amounts
+    return recordings * constants.heard + captions * constants.read
 
 
 def crossover(n_groups: int, views: int, captions: int, constants: Constants, write: float = 0.0) -> float:

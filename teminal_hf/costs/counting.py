@@ -152,7 +152,7 @@ def count(
         constants: decide, with `disk_seconds`, on a cache that outgrows the memory.
         free: bytes on the cache's disk.
     """
-    split_point = planned.config.run.policy().split_point
+    split_point, kept = planned.config.run.policy().split_point, planned.config.run.split_point is not None
     encoder = ClapEncoder(planned.tuned, planned.processor)
     of_final = [] if planned.final is None else list(planned.final.stores(encoder, split_point))
     of_during = [] if planned.during is None else list(planned.during.stores(encoder, split_point))
@@ -174,7 +174,7 @@ def count(
             decision = decide(epochs=epochs, n_bytes=n_bytes, missing=missing, free=free, memory=memory, speeds=speeds)
             cached, why = decision.cached, decision.why
         computed = [*(new if cached else []), *(trial.reference.stores if trial.reference else ())]
-        if split_point_kept(planned):
+        if kept:
             computed += of_during
         computed = [store for store in _each_once(computed) if store.folder not in seen]
         seen |= {store.folder for store in computed}
@@ -205,14 +205,10 @@ def count(
         clips=0 if planned.clips is None else len(planned.clips),
         parts=parts,
         report=amounts(of_final),
-        report_bytes=sum(store.n_bytes for store in report) if split_point_kept(planned) else 0,
+        report_bytes=sum(store.n_bytes for store in report) if kept else 0,
         model_bytes=model_bytes,
+        kept=kept,
     )
-
-
-def split_point_kept(planned: Planned) -> bool:
-    """Whether evaluations read the cache."""
-    return planned.config.run.split_point is not None
 
 
 def amounts(stores: Iterable[TensorStore]) -> tuple[int, int]:

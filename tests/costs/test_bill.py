@@ -39,6 +39,14 @@ def test_without_the_cache_every_step_goes_through_the_frozen_layers() -> None:
     assert step_seconds(replace(part, batch=16, step_recordings=48, step_captions=48), MACHINE) == 0.5 + 96 + 12
 
 
+def test_evaluations_without_the_cache_hear_all_of_it_each_time() -> None:
+    part = replace(PART, evaluations=3, evaluated=(8, 16))
+    counts = Counts(clips=0, parts=[part], report=(16, 32), report_bytes=0, model_bytes=0, kept=False)
+    found = bill(counts, MACHINE).seconds
+    assert found["evaluations"] == 3 * (16 + 4 + 1 + 1)
+    assert found["final table"] == 2 * (32 + 8 + 2 + 2)
+
+
 def test_all_phases_are_counted_with_their_names_and_evaluations() -> None:
     second = replace(PART, name="second", recordings=0, captions=0, steps=10, evaluations=3, evaluated=(8, 16))
     parts = [replace(PART, name="first"), second]
