@@ -1,6 +1,5 @@
 """The bill of a training: seconds, memory and disk, of what is counted and what is measured."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -134,16 +133,3 @@ def _trained(amounts: tuple[int, int], constants: Constants) -> float:
     """And through the trained ones."""
     recordings, captions = amounts
     return recordings * constants.heard + captions * constants.read
-
-
-def crossover(n_groups: int, views: int, captions: int, constants: Constants, write: float = 0.0) -> float:
-    """Epochs beyond which a cache pays: its first pass, and `write` seconds a recording onto the disk, over what it
-    saves in each epoch. inf where there is nothing to save.
-
-    Args:
-        n_groups: in an epoch, of `views` recordings and captions each.
-        captions: that differ, in all.
-    """
-    first = n_groups * views * (constants.recording + write) + captions * constants.caption
-    saved = n_groups * views * (constants.recording + constants.caption)
-    return first / saved if saved else math.inf

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
-
-from teminal_hf.costs.bill import Constants, Counts, Part, bill, crossover, step_seconds
+from teminal_hf.costs.bill import Constants, Counts, Part, bill, step_seconds
 
 MACHINE = Constants(
     hardware="a machine", parameters=1000, batch=32, start=5.0, clip=0.5, clip_bytes=100.0, recording=2.0,
@@ -55,14 +53,3 @@ def test_all_phases_are_counted_with_their_names_and_evaluations() -> None:
         "start": 5.0, "decoding clips": 0.0, "first pass (first)": 610.0, "50 steps (first)": 50.0,
         "first pass (second)": 0.0, "10 steps (second)": 10.0, "evaluations (second)": 6.0,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("n_groups", [10, 1000])
-def test_the_crossover_is_where_the_bills_are_equal(n_groups: int) -> None:
-    captions, views, write = 60, 3, 0.5
-    epochs = crossover(n_groups, views, captions, MACHINE, write)
-    first = n_groups * views * (MACHINE.recording + write) + captions * MACHINE.caption
-    steps = epochs * n_groups / MACHINE.batch
-    cached = replace(PART, batch=32, step_recordings=96, step_captions=96)
-    anew = replace(cached, cached=False)
-    assert first + steps * step_seconds(cached, MACHINE) == pytest.approx(steps * step_seconds(anew, MACHINE))
