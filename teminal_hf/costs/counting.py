@@ -1,6 +1,7 @@
 """What a recipe does, counted from its configuration: the run's own parts are made, and nothing is computed."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import psutil
 import torch
@@ -71,11 +71,15 @@ def undecoded(table: ClipTable, sampling_rate: int) -> ClipTable:
 @contextmanager
 def nothing_kept() -> Iterator[Path]:
     """A cache of its own for what is tried here, removed afterwards."""
-    with (
-        TemporaryDirectory(prefix="teminal-estimate-") as folder,
-        mock.patch.dict("os.environ", {"TEMINAL_CACHE": folder}),
-    ):
-        yield Path(folder)
+    before = os.environ.get("TEMINAL_CACHE")
+    with TemporaryDirectory(prefix="teminal-estimate-") as folder:
+        os.environ["TEMINAL_CACHE"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            del os.environ["TEMINAL_CACHE"]
+            if before is not None:
+                os.environ["TEMINAL_CACHE"] = before
 
 
 @dataclass(frozen=True)
