@@ -162,7 +162,7 @@ def cached(job: Job, clock: Clock, trainer: type[TeminalTrainer] = TeminalTraine
     """Ours: `teminal train stage_b`, whose first pass computes the frozen layers once. Of the recipe only the loading
     of the model (left out of the time) and the trainer (which gets the clock) are replaced."""
     argv = ["--model", job.checkpoint, "--n_groups", str(job.groups), "--clips_per_class", str(job.clips_per_class)]
-    argv += ["" if job.data_dir is None else f"--data_dir={job.data_dir}"]
+    argv += ["--cache_prefix=true", "" if job.data_dir is None else f"--data_dir={job.data_dir}"]
     options = job.training()
     del options["remove_unused_columns"], options["dataloader_persistent_workers"]
     argv += [f"--{name}={value}" for name, value in options.items()]

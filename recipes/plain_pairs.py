@@ -22,7 +22,7 @@ from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
-from teminal_hf.runs.cached_prefix import through_prefix
+from teminal_hf.runs.cached_prefix import cache_or_recompute, through_prefix
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
@@ -47,8 +47,10 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     with Run.open(config.stage, config.output_dir) as run:
         run.begin(config.given, facts_of(config, start, trainable, data))
         if not run.has("weights"):
+            asked = config.training
+            collator = GroupCollator(processor, asked.views, on_device=asked.features_on_device)
+            config = cache_or_recompute(config, run, tuned, collator, data)
             args = config.training_arguments(run.folder, hub_model_id)
-            collator = GroupCollator(processor, args.views, on_device=args.features_on_device)
             train: Any = data.train
             collate: Any = collator
             if config.run.cache_prefix:

@@ -22,7 +22,7 @@ from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
-from teminal_hf.runs.cached_prefix import through_prefix
+from teminal_hf.runs.cached_prefix import cache_or_recompute, through_prefix
 from teminal_hf.runs.final_report import evaluators, figures_of, report
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
@@ -70,17 +70,19 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             # 5. The frozen layers, computed once and read back in every epoch; what the base knows, to be kept.
             warn_of_long_captions(data, processor)
             reference = reference_of(part, start.base, tuned, processor, data)
-            args = part.training_arguments(folder, hub_model_id, last=not phase)
+            asked = part.training
             collator = GroupCollator(
                 processor,
-                args.views,
-                plain_wording=args.plain_share > 0,
-                mixture=args.mixture > 0,
-                on_device=args.features_on_device,
+                asked.views,
+                plain_wording=asked.plain_share > 0,
+                mixture=asked.mixture > 0,
+                on_device=asked.features_on_device,
             )
             collate: Any = collator
+            part = cache_or_recompute(part, run, tuned, collator, data)
+            args = part.training_arguments(folder, hub_model_id, last=not phase)
             train, validation = data.train, data.validation
-            if config.run.cache_prefix:
+            if part.run.cache_prefix:
                 train, validation = through_prefix(part, tuned, collator, data, evaluations, reference)
                 collate = collate_cached
             elif reference is not None:

@@ -97,6 +97,8 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
         path.stem for path in sorted(FOLDER.glob("*.py")) if "arguments(__doc__)" in path.read_text(encoding="utf-8")
     ]
     assert scripts == [
+        "crossover",
+        "estimate",
         "features",
         "latency",
         "loss",

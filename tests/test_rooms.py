@@ -9,7 +9,7 @@ from support.paths import ROOT
 from teminal_hf.commands.cli import COMMANDS
 
 ROOMS = ["errors", "storage", "hub", "audio", "clips", "data", "models", "training", "evaluation"]
-ROOMS += ["order_tests", "runs", "experiments", "integrations", "tools", "commands"]
+ROOMS += ["order_tests", "runs", "costs", "experiments", "integrations", "tools", "commands"]
 FILES = sorted((ROOT / "teminal_hf").glob("*/*.py"))
 
 

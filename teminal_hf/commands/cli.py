@@ -11,6 +11,7 @@ from teminal_hf.commands.door import door
 # Each is a module beside this one with `add_arguments(parser)`, which sets `run_command`.
 COMMANDS = {
     "train": "run a recipe: stage_a, stage_b or plain_pairs",
+    "estimate": "what a training would take: time, memory, disk",
     "evaluate": "run a checkpoint through ZSTE",
     "compare": "one table of finished runs: methods side by side, seeds averaged",
     "rank": "which caption fits a sound, and where?",
@@ -33,8 +34,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"teminal_hf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help in COMMANDS.items():
-        # `train` answers for its own flags, --help included.
-        subparser = commands.add_parser(name, help=help, add_help=name != "train")
+        # These answer for their own flags, --help included.
+        subparser = commands.add_parser(name, help=help, add_help=name not in ("train", "estimate"))
         if name == command:
             import_module(f"teminal_hf.commands.{name}").add_arguments(subparser)
     return parser

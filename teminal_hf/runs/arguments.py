@@ -26,7 +26,7 @@ from teminal_hf.models.stages import StagePolicy
 from teminal_hf.models.towers import SplitPoint
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.checks import check, check_given, check_phases, check_resumed
-from teminal_hf.runs.yaml_file import PHASES, compose, keys, read_yaml
+from teminal_hf.runs.yaml_file import PHASES, compose, keys, read_yaml, true_false_or_auto
 from teminal_hf.training.config import TeminalConfig
 
 # The flags of transformers that most runs need, for --help.
@@ -96,7 +96,9 @@ class RunArguments:
     projections: bool = _field("train both projections", True)
     tuning: str = _field('"full", or "lora" for adapters on the same layers', "full")
     lora_rank: int = _field("rank of the adapters", 16)
-    cache_prefix: bool = _field("compute the frozen layers once, keep their output on disk", True)
+    cache_prefix: bool | None = _field(
+        'compute the frozen layers once, keep their output on disk: true, false or "auto"', None
+    )
     cache_dtype: str = _field('of that output: "float16", "bfloat16" or "float32"', "float16")
     resume: bool = _field("go on with the run in output_dir", False)
     eval_groups: int = _field("ZSTE groups at each evaluation during training", 100)
@@ -115,8 +117,9 @@ class RunArguments:
 
     @property
     def split_point(self) -> SplitPoint | None:
-        """Where the cached prefix ends; None without a cache."""
-        return self.policy().split_point if self.cache_prefix else None
+        """Where the cached prefix of an evaluation ends; None without a cache. "auto" has one: the base and what became
+        of it share it."""
+        return None if self.cache_prefix is False else self.policy().split_point
 
     def policy(self) -> StagePolicy:
         if self.tuning not in ("full", "lora"):
@@ -166,7 +169,7 @@ class Config:
         """What the trainer is given: as configured, in this folder; only the last phase is pushed. Reading the cache is
         cheaper than handing batches between processes, so there are workers only without it."""
         args = self.training if last else replace(self.training, push_to_hub=False)
-        if not self.run.cache_prefix:
+        if self.run.cache_prefix is False:
             return replace(args, output_dir=str(folder), hub_model_id=hub_model_id)
         none: dict[str, Any] = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False}
         none |= {"multiprocessing_context": None} if hasattr(args, "dataloader_multiprocessing_context") else {}
@@ -268,6 +271,9 @@ def build_parser(stage: str) -> argparse.ArgumentParser:
     )
     for action in parser._actions:
         action.default, action.required = argparse.SUPPRESS, False
+        if action.dest == "cache_prefix":
+            action.type, action.nargs, action.const = true_false_or_auto, "?", True
+    parser.add_argument("--no_cache_prefix", action="store_false", dest="cache_prefix", default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", nargs="?", const="ours", choices=("ours", "all"), default=argparse.SUPPRESS)
     return parser
 

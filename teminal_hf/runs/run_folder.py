@@ -21,6 +21,7 @@ ROOT = Path("runs")
 RECORD = "run.json"
 CONFIG = "config.yaml"
 FINISHED = "finished"  # the steps after the training that were done
+CACHED = "cached_prefix"  # by phase, what `cache_prefix: auto` decided
 _PACKAGES = (
     "teminal_hf",
     "torch",
@@ -57,6 +58,7 @@ _RUN = _STAGE | {
     "versions": {"*": str},
     "complete": bool,
     FINISHED: [str],
+    CACHED: {"*": bool},
 }
 
 

@@ -7,6 +7,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 import yaml
+from transformers.hf_argparser import string_to_bool
 
 from teminal_hf.errors import ConfigError, NotFoundError
 
@@ -14,6 +15,15 @@ _WORDS = {int: "a whole number", float: "a number", str: "text"}
 _NO = dict.fromkeys(("no", "off", "false"), "no")
 PHASES = "phases"  # by name, each with settings of its own
 _SWITCHES = {"on": "true", "off": "false"}  # words of YAML that flags do not know
+
+
+def true_false_or_auto(text: str) -> bool | None:
+    """The value of a switch that may be left to the package: None for "auto".
+
+    Raises:
+        ArgumentTypeError: another word.
+    """
+    return None if text == "auto" else bool(string_to_bool(_SWITCHES.get(text.lower(), text)))
 
 
 def read_yaml(path: Path, actions: Mapping[str, argparse.Action], annotations: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +191,8 @@ def _kinds(annotation: Any) -> set[Any]:
 def _wanted(action: argparse.Action, annotation: Any) -> str:
     kinds = _kinds(annotation)
     read: Any = action.type
+    if read is true_false_or_auto:
+        return "true, false or auto"
     one = f"one of {', '.join(action.choices)}" if action.choices else _WORDS.get(read, "true or false")
     if dict in kinds and not {str, float, int} & kinds:
         one = "a mapping"
