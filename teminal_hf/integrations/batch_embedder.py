@@ -96,13 +96,14 @@ class BatchEmbedder:
         """
         columns = [name for name in (self.audio_column, self.text_column) if name is not None]
         need_columns([*columns, *self.keep], batch.keys(), "the batch")
+        cells = {name: _cells(batch, name) for name in columns}
         encoder, out = self._encoder(), {name: batch[name] for name in self.keep}
-        reasons: list[list[str]] = [[] for _ in batch[columns[-1]]]  # text, if there is any: nothing to decode
+        reasons: list[list[str]] = [[] for _ in cells[columns[0]]]
         with _threads(self.threads):
             if self.audio_column is not None:
-                out |= self._recordings(encoder, _cells(batch, self.audio_column), reasons)
+                out |= self._recordings(encoder, cells[self.audio_column], reasons)
             if self.text_column is not None:
-                out["text_embedding"] = self._captions(encoder, batch[self.text_column], reasons)
+                out["text_embedding"] = self._captions(encoder, cells[self.text_column], reasons)
         out["model"] = [self.model_hash] * len(reasons)
         out["reason"] = ["; ".join(each) for each in reasons]
         return out

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow
+import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset, Features, Value
 from pyarrow import parquet
 from tqdm import tqdm
@@ -85,7 +86,9 @@ def embed_source(
     for name, size in (("batch_size", batch_size), ("shard_rows", shard_rows)):
         if size is not None and size < 1:
             raise ConfigError(f"{name} must be at least 1, got {size}")
-    folder, state = Path(folder), PartialState(timeout=_WAIT)
+    # Told so, several processes on the CPU are several; else accelerate takes each for the only one.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    folder, state = Path(folder), PartialState(cpu=on_cpu, timeout=_WAIT)
     if state.is_main_process:
         _check_folder(folder)
     with state.local_main_process_first():  # the others read what `datasets` has made of it
