@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,7 +199,8 @@ def _write(folder: Path, name: str, embedder: BatchEmbedder, batches: Iterator[t
     with written_whole(written) as draft, parquet.ParquetWriter(draft, schema) as writer:
         for called, batch in batches:
             writer.write_table(pyarrow.table(called | embedder(batch), schema=schema))
-    written.replace(folder / name)
+    with suppress(FileNotFoundError):  # a process that has outlived its launcher wrote the same, and has moved it
+        written.replace(folder / name)
 
 
 def _summary(folder: Path, done: int, seconds: float) -> Embedded:

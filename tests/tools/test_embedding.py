@@ -111,7 +111,7 @@ def test_killed_and_resumed_with_another_number_of_processes(tmp_path: Path) -> 
     source, to, n = tmp_path / "sounds", tmp_path / "out", 14
     source.mkdir()
     for row in range(n):  # long enough for a kill to come between two of them
-        soundfile.write(source / f"{row:02d}.wav", tone(200 + 40 * row, 60.0, 16_000), 16_000)
+        soundfile.write(source / f"{row:02d}.wav", tone(200 + 40 * row, 20.0, 16_000), 16_000)
     given = [str(source), "--to", str(to), "--shard_rows", "1", "--batch_size", "1"]
     kill_in_the_middle(launch(2, *given), to, 3)
     first = {path.name: path.stat().st_mtime_ns for path in to.glob("part-*.parquet")}
