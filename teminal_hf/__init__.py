@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from teminal_hf.evaluation.evaluator import ZsteEvaluator, ZsteReport
     from teminal_hf.evaluation.known import KnownSounds
     from teminal_hf.evaluation.ranking import Ranking, Windows, none_of_these, rank, when
+    from teminal_hf.integrations.batch_embedder import BatchEmbedder
     from teminal_hf.integrations.encoders import as_encoder, load_encoder
     from teminal_hf.integrations.foreign_encoders import FunctionEncoder, OpenClipEncoder
     from teminal_hf.models.checkpoint import load_clap, save_checkpoint
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchEmbedder",
     "ClapEncoder",
     "ClipSource",
     "ClipTable",
@@ -85,6 +87,7 @@ _MODULES = {
     "evaluation.evaluator": ("ZsteEvaluator", "ZsteReport"),
     "evaluation.known": ("KnownSounds",),
     "evaluation.ranking": ("Ranking", "Windows", "none_of_these", "rank", "when"),
+    "integrations.batch_embedder": ("BatchEmbedder",),
     "integrations.encoders": ("as_encoder", "load_encoder"),
     "integrations.foreign_encoders": ("FunctionEncoder", "OpenClipEncoder"),
     "models.checkpoint": ("load_checkpoint", "load_clap", "save_checkpoint"),

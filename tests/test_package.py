@@ -32,7 +32,7 @@ def test_the_version_is_one() -> None:
 
 
 def test_importing_pulls_no_optional_dependency() -> None:
-    optional = ("torchaudio", "torchcodec", "matplotlib", "gradio", "mteb", "onnx", "onnxruntime", "onnxscript")
+    optional = ("torchaudio", "torchcodec", "matplotlib", "gradio", "mteb", "onnx", "onnxruntime", "onnxscript", "ray")
     code = "import sys, teminal_hf\nfor name in teminal_hf.__all__: getattr(teminal_hf, name)\n"
     code += f"print([m for m in {optional} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

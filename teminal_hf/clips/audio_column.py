@@ -44,7 +44,7 @@ class AudioColumn:
         where = f"column {column!r}"
         self._cells, self._column = undecoded(dataset, column).select_columns([column]), column
         feature = self._cells.features[column]
-        self._samples = _sample_type(feature, where, flag)
+        self._samples = sample_type(feature, where, flag)
         self._files: list[Path] | None = None
         if is_text(feature):
             self._files = _files(self._cells[column][:], base, where)
@@ -68,9 +68,7 @@ class AudioColumn:
         Raises:
             BadClipError: nothing that can be used.
         """
-        value = self._cells[row][self._column] if self._files is None else str(self._files[row])
-        if self._base is not None and isinstance(value, dict) and value.get("path") and value.get("bytes") is None:
-            value = value | {"path": str(self._base / value["path"])}
+        value = from_base(self._cells[row][self._column], self._base) if self._files is None else str(self._files[row])
         return read_audio_value(value, sampling_rate, self._samples)
 
     def _warn_if_beyond(self, where: str) -> None:
@@ -120,6 +118,15 @@ def read_audio_value(value: Any, sampling_rate: int, samples: str | None = None)
     if value.get("path") is None:
         raise BadClipError(f"has no audio: the cell holds {sorted(value)}, all empty")
     return _decode_file(value["path"], sampling_rate)
+
+
+def from_base(value: Any, base: Path | None) -> Any:
+    """An audio cell, in which a path without bytes starts from the folder `base`."""
+    if base is not None and isinstance(value, str) and value:
+        return str(base / value)
+    if base is not None and isinstance(value, dict) and value.get("path") and value.get("bytes") is None:
+        return value | {"path": str(base / value["path"])}
+    return value
 
 
 def _resampled(waveform: NDArray[np.float32], rate: Any, sampling_rate: int) -> Waveform:
@@ -179,8 +186,12 @@ def _mono(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return array.mean(axis=array.shape.index(channels))
 
 
-def _sample_type(feature: Any, where: str, flag: str) -> str | None:
-    """The type of the samples of a column of arrays, None of one of encoded files."""
+def sample_type(feature: Any, where: str, flag: str) -> str | None:
+    """The type of the samples of a column of arrays, None of one of encoded files.
+
+    Raises:
+        DataError: a column that holds neither.
+    """
     if isinstance(feature, Audio) or (isinstance(feature, Value) and feature.dtype in (*_TEXT, *_BYTES)):
         return None
     if isinstance(feature, dict) and "array" in feature:

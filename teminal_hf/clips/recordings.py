@@ -49,12 +49,13 @@ def holds_recordings(folder: str) -> bool:
     )
 
 
-def load_rows(source: str, audio_column: str = "audio", label_column: str = "category") -> Rows:
+def load_rows(source: str, audio_column: str = "audio", label_column: str | None = "category") -> Rows:
     """The rows of `source`: a data set of the Hub or on disk (`load_dataset`, `save_to_disk`), a table (csv, jsonl,
     parquet) of files, a folder of sounds with such a table (`metadata.csv`), a folder of sounds for each class, or one
     in the form of UrbanSound8K (`metadata/UrbanSound8K.csv` and `audio/fold1/` to `audio/fold10/`).
 
-    What has no column of its own for the recording or its class gets one, under the names that are asked for.
+    What has no column of its own for the recording or its class gets one, under the names that are asked for. Without a
+    `label_column` any folder of sounds will do.
 
     Raises:
         ConfigError: an empty name.
@@ -72,7 +73,7 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str = "cat
     if any((path / name).is_file() for name in _SAVED):
         return Rows(_saved(source), path)
     if (path / URBAN_SOUND).is_file():
-        return Rows(DatasetDict(train=_urban_sound(path, audio_column, label_column)), path)
+        return Rows(DatasetDict(train=_urban_sound(path, audio_column, label_column or "category")), path)
     tables, sounds = _tables(path), _sounds(path)
     if tables and (sounds or all(table.suffix in (*SHEETS, ".jsonl") for table in tables)):
         return Rows(_folder_with_tables(path, tables, audio_column), path)
@@ -176,14 +177,16 @@ def _urban_sound(root: Path, audio_column: str, label_column: str) -> Dataset:
     return Dataset.from_dict(columns | {audio_column: files, label_column: sheet.column("class")})
 
 
-def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_column: str) -> DatasetDict:
+def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_column: str | None) -> DatasetDict:
+    names = [path.as_posix() for path in sounds]
+    if label_column is None:
+        return DatasetDict(train=Dataset.from_dict({audio_column: names, "filename": names}))
     labels = [_class_of(path) for path in sounds]
     if not any(labels):
         raise DataError(
             f"{root} holds {len(sounds)} sounds, and nothing tells what they are: put a metadata.csv beside them "
             f"(columns file_name and {label_column}), or those of each class in a folder of its name"
         )
-    names = [path.as_posix() for path in sounds]
     return _by_split(Dataset.from_dict({audio_column: names, label_column: labels, "filename": names}), audio_column)
 
 

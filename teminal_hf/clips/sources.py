@@ -116,7 +116,7 @@ def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio
         table = ClipSource(source=source).load()
     else:
         rows = load_rows(source, audio_column)
-        dataset, _ = _one_table(rows.splits)
+        dataset, _ = one_table(rows.splits)
         need_columns({audio_column: "--audio_column"}, dataset.column_names, source, {audio_column: "--audio_column"})
         audio, n = AudioColumn(dataset, audio_column, rows.base), len(dataset)
         table = _table([f"{i:06d}" for i in range(n)], [""] * n, [1] * n, audio.origins, audio.read)
@@ -162,7 +162,7 @@ def from_dataset(
     Raises:
         DataError: a column is missing (the message lists those present), or holds what cannot be used.
     """
-    dataset, splits = _one_table(dataset)
+    dataset, splits = one_table(dataset)
     if dataset.format["type"] != "custom":
         dataset = dataset.with_format(None)
     columns = dataset.column_names
@@ -181,7 +181,7 @@ def from_dataset(
     return _table([ids[row] for row in keep], kept, folds, audio.origins, audio.read)
 
 
-def _one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
+def one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
     """The rows of all splits, and of each row its split."""
     if not isinstance(dataset, DatasetDict):
         return dataset, [""] * len(dataset)

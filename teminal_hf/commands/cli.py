@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "one table of finished runs: methods side by side, seeds averaged",
     "rank": "which caption fits a sound, and where?",
     "search": "which recordings of a folder fit a caption?",
+    "embed": "embeddings of a data set as parquet, by any number of processes",
     "export": "both towers as ONNX, compared with torch",
     "push": "publish a finished run on the Hub, or go on with a push that failed",
     "data": "publish the manifests, hear and see a group, export tasks to mteb",

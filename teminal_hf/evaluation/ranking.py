@@ -1,7 +1,8 @@
 """Captions ranked by how well they fit a sound, whole or window by window."""
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
+
+AT_ONCE = 32  # windows that are embedded together, whatever recordings they are of
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,37 @@ def evenly_spaced(waveform: Waveform, encoder: Encoder) -> list[tuple[int, Wavef
 def mean_embeds(encoder: Encoder, waveforms: Sequence[Waveform]) -> tuple[NDArray[np.float64], list[int]]:
     """Of each recording, at the encoder's rate and of any length, the mean of its windows' embeddings (n, D), and how
     many windows it had. Similarities to that mean are the means of theirs, as `rank` has them."""
-    parts = [[window for _, window in evenly_spaced(waveform, encoder)] for waveform in waveforms]
-    rows = audio_embeds(encoder, [window for windows in parts for window in windows])
-    counts = [len(windows) for windows in parts]
-    return np.stack([each.mean(axis=0) for each in np.split(rows, np.cumsum(counts)[:-1])]), counts
+    rows = [embeds for _, embeds in window_embeds(encoder, waveforms)]
+    return np.stack([embeds.mean(axis=0) for embeds in rows]), [len(embeds) for embeds in rows]
+
+
+def window_embeds(
+    encoder: Encoder, waveforms: Iterable[Waveform], at_once: int = AT_ONCE
+) -> Iterator[tuple[list[tuple[float, float]], NDArray[np.float64]]]:
+    """Of each recording, at the encoder's rate and of any length, the (start, end) of its windows in seconds and their
+    embeddings (windows, D) of length 1. Windows of several recordings are embedded together, `at_once` of them, and
+    recordings are taken as they are needed: no more are in memory than these windows are of."""
+    rate, spans, waiting = encoder.sampling_rate, deque[list[tuple[float, float]]](), list[Waveform]()
+    embeds: list[NDArray[np.float64]] = []
+
+    def whole() -> Iterator[tuple[list[tuple[float, float]], NDArray[np.float64]]]:
+        while spans and len(spans[0]) <= len(embeds):
+            of_it = spans.popleft()
+            yield of_it, np.stack(embeds[: len(of_it)])
+            del embeds[: len(of_it)]
+
+    for waveform in waveforms:
+        parts = evenly_spaced(waveform, encoder)
+        spans.append([(start / rate, (start + len(window)) / rate) for start, window in parts])
+        for _, window in parts:
+            waiting.append(window)
+            if len(waiting) == at_once:
+                embeds.extend(audio_embeds(encoder, waiting))
+                waiting.clear()
+        yield from whole()
+    if waiting:
+        embeds.extend(audio_embeds(encoder, waiting))
+    yield from whole()
 
 
 def waveform_of(sound: str | Path | Waveform, encoder: Encoder) -> Waveform:

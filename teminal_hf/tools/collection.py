@@ -1,7 +1,7 @@
 """Folders of recordings: embedded in batches, kept on disk, searched and ranked."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +15,12 @@ from tqdm import tqdm
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import DataError, NotFoundError
-from teminal_hf.evaluation.ranking import Ranking, check_captions, evenly_spaced, ranking
-from teminal_hf.models.encoder import Encoder, audio_embeds, identity, text_embeds
+from teminal_hf.evaluation.ranking import AT_ONCE, Ranking, check_captions, ranking, window_embeds
+from teminal_hf.models.encoder import Encoder, identity, text_embeds
 from teminal_hf.storage.atomic import written_whole
 from teminal_hf.storage.cache import digest, entry_folder
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-AT_ONCE = 32  # windows
 WRITTEN_AFTER = 1000  # files: what a run that is stopped has to do again
 _COLUMNS = ("file", "size", "mtime_ns", "start", "end", "embedding")
 
@@ -137,31 +136,23 @@ def _embedded(
     encoder: Encoder, folder: Path, files: Sequence[_File], left_out: dict[str, str], bar: tqdm
 ) -> dict[_File, _Windows]:
     """Each file with its windows; windows of several files share a batch."""
-    done: dict[_File, _Windows] = {}
-    waiting: list[tuple[_File, int, Waveform]] = []
-    rate = encoder.sampling_rate
+    heard: list[_File] = []
 
-    def flush() -> None:
-        embeds = audio_embeds(encoder, [waveform for *_, waveform in waiting]).astype(np.float32)
-        for (file, start, waveform), embed in zip(waiting, embeds, strict=True):
-            done[file].append((start / rate, (start + len(waveform)) / rate, embed))
-        waiting.clear()
+    def sounds() -> Iterator[Waveform]:
+        for file in files:
+            bar.update()
+            try:
+                waveform = read_sound(folder / file.file, encoder.sampling_rate)
+            except DataError as error:
+                left_out[file.file] = str(error)
+                continue
+            heard.append(file)
+            yield waveform
 
-    for file in files:
-        bar.update()
-        try:
-            waveform = read_sound(folder / file.file, rate)
-        except DataError as error:
-            left_out[file.file] = str(error)
-            continue
-        done[file] = []
-        for start, window in evenly_spaced(waveform, encoder):
-            waiting.append((file, start, window))
-            if len(waiting) == AT_ONCE:
-                flush()
-    if waiting:
-        flush()
-    return done
+    return {
+        heard[n]: [(*span, embed) for span, embed in zip(spans, embeds.astype(np.float32), strict=True)]
+        for n, (spans, embeds) in enumerate(window_embeds(encoder, sounds(), AT_ONCE))
+    }
 
 
 def _file(folder: Path, path: Path) -> _File:
