@@ -2,7 +2,7 @@
 
     python benchmarks/harness.py
 
-writes the table in README.md anew from results.json.
+writes the table in README.md anew from results.json; `headline.py` what other pages quote of it.
 """
 
 import argparse
@@ -42,6 +42,8 @@ class Row:
         value: what was measured, in `unit`.
         baseline: what it is compared with, in the same unit, measured in the same run; None if with nothing.
         ratio: how many times better than the baseline (baseline / value; for rates value / baseline).
+        n: runs that `value`, and `baseline`, are the medians of; the smaller number, None where it was not counted.
+        min, max: of these runs' values; where there is a ratio, the worst and the best that any two of them give.
         command: measures it again, from the root of the repository.
     """
 
@@ -50,6 +52,9 @@ class Row:
     unit: str
     baseline: float | None
     ratio: float | None
+    n: int | None
+    min: float | None
+    max: float | None
     hardware: str
     versions: dict[str, str]
     command: str
@@ -62,14 +67,30 @@ class Results:
         self.rows: list[Row] = []
         self._facts = hardware(threads, gpu), versions(), command()
 
-    def add(self, name: str, value: float, unit: str, baseline: float | None = None, *, rate: bool = False) -> None:
-        """`rate`: more is better."""
+    def add(
+        self,
+        name: str,
+        value: float | Sequence[float],
+        unit: str,
+        baseline: float | Sequence[float] | None = None,
+        *,
+        rate: bool = False,
+    ) -> None:
+        """One figure, or those of several runs; `rate`: more is better."""
         where, with_what, how = self._facts
-        ratio = None if baseline is None else value / baseline if rate else baseline / value
-        shown = [None if x is None else float(f"{x:.4g}") for x in (value, baseline, ratio)]
-        self.rows.append(Row(name, shown[0] or 0.0, unit, shown[1], shown[2], where, with_what, how))
-        compared = "" if baseline is None else f"   baseline {baseline:.4g} {unit}, {ratio:.2f} x"
-        print(f"{name}: {value:.4g} {unit}{compared}", flush=True)
+        ours, theirs = ([one] if isinstance(one, float | int) else list(one or ()) for one in (value, baseline))
+        middle, other = statistics.median(ours), statistics.median(theirs) if theirs else None
+        ratio = None if other is None else middle / other if rate else other / middle
+        counted = not isinstance(value, float | int)
+        runs = [y / x if not rate else x / y for x in ours for y in theirs] or ours
+        ends = (min(runs), max(runs)) if counted else (None, None)
+        n = min(len(ours), len(theirs) or len(ours)) if counted else None
+        shown = [None if x is None else float(f"{x:.4g}") for x in (middle, other, ratio, *ends)]
+        self.rows.append(
+            Row(name, shown[0] or 0.0, unit, shown[1], shown[2], n, shown[3], shown[4], where, with_what, how)
+        )
+        compared = "" if other is None else f"   baseline {other:.4g} {unit}, {ratio:.2f} x"
+        print(f"{name}: {middle:.4g} {unit}{compared}", flush=True)
 
     def save(self, path: Path = HERE / "results.json") -> None:
         new = {(row.name, row.hardware): asdict(row) for row in self.rows}
@@ -91,14 +112,16 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         places.setdefault((row["hardware"], with_what), []).append(row)
     parts = []
     for (where, with_what), there in places.items():
-        lines = [f"**{where}**; {with_what}", ""]
+        lines = [f"**{where}**; {with_what or 'versions were not written down'}", ""]
         lines += [
-            "| measurement | value | unit | baseline | ratio | command |",
-            "| --- | ---: | --- | ---: | ---: | --- |",
+            "| measurement | value | unit | baseline | ratio | min to max | n | command |",
+            "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
         ]
         for row in there:
             compared = ("", "") if row["ratio"] is None else (f"{row['baseline']:g}", f"{row['ratio']:.2f} x")
-            cells = [row["name"], f"{row['value']:g}", row["unit"], *compared, f"`{row['command']}`"]
+            ends = "" if row["min"] is None else f"{row['min']:g} to {row['max']:g}"
+            n = "" if row["n"] is None else str(row["n"])
+            cells = [row["name"], f"{row['value']:g}", row["unit"], *compared, ends, n, f"`{row['command']}`"]
             lines.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) or "Nothing measured yet."
@@ -106,11 +129,16 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 def write_table(results: Path, readme: Path) -> None:
     """Put the table between the two markers of `readme`."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
+    put(readme, BEGIN, END, f"\n\n{table(read(results))}\n\n")
+
+
+def put(path: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two markers of a file."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"{readme.name} must hold the two lines {BEGIN!r} and {END!r}: the table goes between them")
-    readme.write_text(f"{before}{BEGIN}\n\n{table(read(results))}\n\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path.name} must hold the two lines {begin!r} and {end!r}: the table goes between them")
+    path.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
 
 
 def hardware(threads: int, gpu: bool = False) -> str:
@@ -199,10 +227,10 @@ def measure(words: Sequence[str], threads: int = 2) -> Measured:
 def _watch(process: subprocess.Popen[str], peaks: list[int]) -> None:
     import psutil
 
-    root = psutil.Process(process.pid)
     while process.poll() is None:
         began = time.perf_counter()
         try:
+            root = psutil.Process(process.pid)
             tree = [root, *root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-FIELDS = ["name", "value", "unit", "baseline", "ratio", "hardware", "versions", "command"]
+FIELDS = ["name", "value", "unit", "baseline", "ratio", "n", "min", "max", "hardware", "versions", "command"]
 AIMS = {
     "stage_b_10_epochs_vs_full_finetune",
     "stage_b_10_epochs_vs_plain_freezing",
@@ -73,7 +73,47 @@ def test_rows_replace_those_of_the_same_name_and_hardware(harness, tmp_path: Pat
     assert {row["command"] for row in rows} == {"python benchmarks/stage_b.py --data_dir ESC-50"}
     said = readme.read_text()
     assert said.startswith("before\n") and said.endswith("\nafter\n") and "old" not in said
-    assert "| time | 4 | s | 13 | 3.25 x |" in said and "| time | 8 | s |  |  |" in said
+    assert "| time | 4 | s | 13 | 3.25 x |  |  |" in said and "| time | 8 | s |  |  |  |  |" in said
+
+
+def test_rows_of_several_runs_hold_their_ends(harness, monkeypatch, capsys) -> None:
+    """Ratio of medians; its ends are the worst and the best that two of the runs give, by enumeration."""
+    monkeypatch.setattr(sys, "argv", ["stage_b.py"])
+    results = harness.Results(threads=2)
+    results.add("ours", [2.0, 4.0, 3.0], "s")
+    results.add("ours_vs_theirs", [2.0, 4.0, 3.0], "s", [30.0, 10.0])
+    results.add("rate", [2.0, 4.0, 3.0], "groups/s", [1.0], rate=True)
+    results.add("once", 2.0, "s", 13.0)
+    found = [(row.value, row.baseline, row.ratio, row.n, row.min, row.max) for row in results.rows]
+    assert found == [
+        (3.0, None, None, 3, 2.0, 4.0),
+        (3.0, 20.0, 6.667, 2, 2.5, 15.0),
+        (3.0, 1.0, 3.0, 1, 2.0, 4.0),
+        (2.0, 13.0, 6.5, None, None, None),
+    ]
+
+
+def test_pages_quote_what_results_json_says(harness) -> None:
+    headline = __import__("headline")
+    rows, root = harness.read(), FOLDER.parent
+    for page, expected in (
+        ("README.md", headline.headline(rows)),
+        ("docs/method.md", f"\n\n{headline.ratios(rows)}\n\n{headline.machines(rows)}\n\n"),
+    ):
+        text = (root / page).read_text(encoding="utf-8")
+        assert f"{headline.BEGIN}{expected}{headline.END}" in text, f"{page}: run python benchmarks/headline.py"
+
+
+def test_a_headline_is_the_range_over_machines(harness) -> None:
+    headline = __import__("headline")
+    row = {"name": "stage_b_10_epochs_vs_full_finetune", "value": 10.0, "n": 3, "min": 7.0, "max": 9.0}
+    fast, slow = (row | {"hardware": f"cpu {ratio}", "ratio": ratio, "baseline": 10 * ratio} for ratio in (15.73, 8.0))
+    other = fast | {"name": "training_step_vs_full_finetune", "ratio": 99.0}
+    assert headline.headline([fast, slow, other]).startswith("[8.0 to 15.7 x as fast]")
+    assert headline.headline([fast]).startswith("[15.7 x as fast]")
+    assert [line[:9] for line in headline.machines([fast, slow]).splitlines()] == ["- cpu 8.0", "- cpu 15."]
+    assert "medians of 3 runs or more, which lie between 7.0 and 9.0 x" in headline.machines([fast])
+    assert "measured once" in headline.machines([fast | {"n": 1}])
 
 
 def test_the_readme_says_what_results_json_says(harness) -> None:

@@ -294,3 +294,11 @@ torch.save((model.state_dict(), out.audio_embeds, out.text_embeds, batch["input_
     assert not list((tmp_path / "run").glob("*.bin"))
     again, _ = load_clap(str(tmp_path / "run"))
     assert_equal(weights(again), state)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_that_is_not_finite_is_found(value: float) -> None:
+    module = torch.nn.Linear(300, 7)
+    assert models.not_finite(module) == []
+    module.weight.data[3, 211] = value
+    assert models.not_finite(module) == ["weight"]
