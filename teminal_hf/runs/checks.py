@@ -14,7 +14,7 @@ from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
 from teminal_hf.models.frozen_prefix import DTYPES
-from teminal_hf.order_tests.tacos import TACOS
+from teminal_hf.order_tests.tacos import MARGIN, TACOS
 from teminal_hf.runs import run_folder
 from teminal_hf.training.config import ALPHAS, check_numbers, check_optimisation, check_training, check_usable
 
@@ -108,6 +108,10 @@ def check(config: "Config") -> None:
             "nothing but the scale would be trained: audio_blocks and text_layers are 0, text_pooler and projections "
             "are off; give one of them"
         )
+    if data.source == TACOS and config.stage != "plain_pairs":
+        raise ConfigError(f"{TACOS} has no labelled clips for {config.stage}; its scenes are trained on by plain_pairs")
+    if data.margin != MARGIN and data.source != TACOS:
+        raise ConfigError(f"margin is of --source {TACOS}; nothing else has intervals to derive order from")
     if data.data_dir is not None and data.source is not None and config.stage != "plain_pairs":
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     if data.gap and data.crossfade:

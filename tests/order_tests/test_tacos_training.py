@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from transformers import ClapFeatureExtractor
 
 from support.clips import tone
 from support.recipes import refused, run_recipe
 from teminal_hf.audio.waveform import Waveform
+from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.groups import view_meanings
 from teminal_hf.errors import DataError
 from teminal_hf.order_tests.tacos_training import LEVEL, SceneGroups
@@ -79,10 +81,6 @@ def test_captions_say_what_is_heard_in_both_orders(tmp_path: Path) -> None:
 
 def test_no_caption_that_holds_is_a_negative(tmp_path: Path) -> None:
     """0 and 1 are each other's reversal: their captions are masked; a recording's own exchange never is."""
-    import torch
-
-    from teminal_hf.data.captions import meaning_id
-
     groups = SceneGroups(write(tmp_path), EXTRACTOR)
     rows = groups.manifest
     keys = [view_meanings(row, view) for view in VIEWS for row in rows]
@@ -120,5 +118,7 @@ def test_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     arguments = ["--source", "tacos", "--num_train_epochs", "2", "--per_device_train_batch_size", "4"]
     assert "--source tacos needs --data_dir" in refused("plain_pairs", *arguments)
+    assert "trained on by plain_pairs" in refused("stage_b", "--source", "tacos", "--data_dir", str(folder))
+    assert "margin is of --source tacos" in refused("plain_pairs", "--source", "own", "--margin", "1")
     run_recipe("plain_pairs", *arguments, "--data_dir", str(folder), "--output_dir", "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
