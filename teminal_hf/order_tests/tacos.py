@@ -12,12 +12,12 @@ from itertools import combinations, cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from teminal_hf.clips.spreadsheets import Sheet
 from teminal_hf.data.captions import caption
 from teminal_hf.errors import ConfigError
 from teminal_hf.order_tests.draft import NO_FILE, Draft, sound, table, the_file
 from teminal_hf.order_tests.questions import OrderTest, Recording
 
+TACOS = "tacos"  # as `--source` and `--test` take it
 MARGIN = 0.5  # seconds: how finely people mark where a sound begins and ends
 _ROWS = {
     "order": "one sound ends before another begins: X before Y, or Y before X (or both with after)",
@@ -51,22 +51,19 @@ def read(folder: Path, margin: float = MARGIN) -> OrderTest:
         NotFoundError: no folder or table.
         DataError: a column is missing, or no pair can be asked.
     """
-    if not (math.isfinite(margin) and margin >= 0):
-        raise ConfigError(f"margin must be 0 seconds or more, found {margin}")
-    path = the_file(folder, "annotations_strong.csv", "TACOS's strong captions")
-    annotations = table(path, ("filename", "text", "onset", "offset"))
+    check_margin(margin)
     split = table(the_file(folder, "test_split.csv", "TACOS's test split"), ("filename",))
     draft = Draft()
-    stretches = _by_recording(draft, annotations)
+    path, stretches = stretches_of(draft, folder)
     words = {related: cycle(("before", "after")) for related in ("before", "while")}
     for name in dict.fromkeys(split.column("filename")):
         recording = sound(name, folder / "audio", folder)
         if recording is None:
             draft.leave_out(f"recordings {NO_FILE}")
             continue
-        for related, first, second in _pairs(draft, stretches.get(name, []), margin):
+        for related, first, second in related_pairs(draft, stretches.get(name, []), margin):
             _ask(draft, related, next(words[related]), recording, first.text, second.text)
-    return draft.test("tacos", path, _ROWS)
+    return draft.test(TACOS, path, _ROWS)
 
 
 def relation(first: Stretch, second: Stretch, margin: float) -> str:
@@ -83,9 +80,17 @@ def relation(first: Stretch, second: Stretch, margin: float) -> str:
     return "while" if within and together > margin else "pairs that overlap in part"
 
 
-def _by_recording(draft: Draft, sheet: Sheet) -> dict[str, list[Stretch]]:
+def check_margin(margin: float) -> None:
+    """Raise a ConfigError unless it is a number of seconds."""
+    if not (math.isfinite(margin) and margin >= 0):
+        raise ConfigError(f"margin must be 0 seconds or more, found {margin}")
+
+
+def stretches_of(draft: Draft, folder: Path) -> tuple[Path, dict[str, list[Stretch]]]:
+    """The table of strong captions, and what it says of each file by its name; odd rows are counted in `draft`."""
+    path = the_file(folder, "annotations_strong.csv", "TACOS's strong captions")
     stretches: dict[str, list[Stretch]] = {}
-    for row in sheet.rows:
+    for row in table(path, ("filename", "text", "onset", "offset")).rows:
         text = row["text"].rstrip(". ")
         try:
             onset, offset = float(row["onset"]), float(row["offset"])
@@ -95,7 +100,7 @@ def _by_recording(draft: Draft, sheet: Sheet) -> dict[str, list[Stretch]]:
             stretches.setdefault(row["filename"], []).append(Stretch(_within_a_sentence(text), onset, offset))
         else:
             draft.leave_out("captions without words, or without an onset before an offset")
-    return stretches
+    return path, stretches
 
 
 def _within_a_sentence(text: str) -> str:
@@ -103,8 +108,8 @@ def _within_a_sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[0].lower() + text[1:]
 
 
-def _pairs(draft: Draft, stretches: list[Stretch], margin: float) -> Iterator[tuple[str, Stretch, Stretch]]:
-    """Those that can be asked, the earlier first."""
+def related_pairs(draft: Draft, stretches: list[Stretch], margin: float) -> Iterator[tuple[str, Stretch, Stretch]]:
+    """Those of a recording that are in a relation, "before" or "while", the earlier first; the others are counted."""
     times = Counter(stretch.text for stretch in stretches)
     for first, second in combinations(sorted(stretches, key=lambda stretch: stretch.onset), 2):
         if times[first.text] > 1 or times[second.text] > 1:

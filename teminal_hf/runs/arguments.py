@@ -24,6 +24,7 @@ from teminal_hf.errors import ConfigError
 from teminal_hf.models.checkpoint import CLAP_MINI
 from teminal_hf.models.stages import StagePolicy
 from teminal_hf.models.towers import SplitPoint
+from teminal_hf.order_tests.tacos import MARGIN, TACOS
 from teminal_hf.runs import run_folder
 from teminal_hf.runs.checks import check, check_given, check_phases, check_resumed
 from teminal_hf.runs.yaml_file import PHASES, compose, keys, read_yaml, true_false_or_auto
@@ -53,6 +54,7 @@ class DataArguments(ClipSource):
     text_column: str = _field("caption column, of plain pairs and of pairs mixed in", "text")
     pairs: str | None = _field("your own audio-caption pairs, to mix into stage B: a Hub or local data set", None)
     pairs_audio_column: str = _field("audio column of these pairs", "audio")
+    margin: float = _field("of --source tacos: seconds that one sound ends before another begins, at least", MARGIN)
     train_folds: list[int] | None = _field("default: all but the last two", None)
     validation_folds: list[int] | None = _field("default: the last but one", None)
     test_folds: list[int] | None = _field("default: the last", None)
@@ -251,6 +253,8 @@ def _resolve(stage: str, given: Mapping[str, Any]) -> Config:
     resolved = {"output_dir": "", **given}
     if given.get("pairs") and stage == "stage_b" and PAIR not in given.get("views", ()):
         resolved["views"] = [*given.get("views", STAGE_B_VIEWS), PAIR]
+    if stage == "plain_pairs" and given.get("source") == TACOS and given.get("views", ["forward"]) == ["forward"]:
+        resolved["views"] = list(STAGE_B_VIEWS)  # the recipe's own one view teaches no order
     check_given(resolved)
     data, run, training = (_make(cls, resolved) for cls in CLASSES)
     plain = training.to_dict()  # enums as their values

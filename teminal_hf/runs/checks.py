@@ -14,6 +14,7 @@ from teminal_hf.data.zste_items import ZSTE_TASKS
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.evaluation.zste import ORDER_TASKS, TEMPORAL_TASKS
 from teminal_hf.models.frozen_prefix import DTYPES
+from teminal_hf.order_tests.tacos import MARGIN, TACOS
 from teminal_hf.runs import run_folder
 from teminal_hf.training.config import ALPHAS, check_numbers, check_optimisation, check_training, check_usable
 
@@ -28,6 +29,7 @@ _BOUNDS = {
     "clips_per_class": Bound(1),
     "positions": Bound(0, 1),
     "gap": Bound(0),
+    "margin": Bound(0),
     "crossfade": Bound(0),
     "audio_blocks": Bound(0),
     "text_layers": Bound(0),
@@ -106,6 +108,10 @@ def check(config: "Config") -> None:
             "nothing but the scale would be trained: audio_blocks and text_layers are 0, text_pooler and projections "
             "are off; give one of them"
         )
+    if data.source == TACOS and config.stage != "plain_pairs":
+        raise ConfigError(f"{TACOS} has no labelled clips for {config.stage}; its scenes are trained on by plain_pairs")
+    if data.margin != MARGIN and data.source != TACOS:
+        raise ConfigError(f"margin is of --source {TACOS}; nothing else has intervals to derive order from")
     if data.data_dir is not None and data.source is not None and config.stage != "plain_pairs":
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     if data.gap and data.crossfade:
@@ -146,6 +152,10 @@ def _check_folds(config: "Config") -> None:
 
 def _check_views(config: "Config") -> None:
     stage, data, args, wanted = config.stage, config.data, config.training, _VIEWS[config.stage]
+    if stage == "plain_pairs" and data.source == TACOS:
+        wanted = STAGE_B_VIEWS
+        if not data.data_dir:
+            raise ConfigError("--source tacos needs --data_dir, the folder of annotations_strong.csv and audio")
     if data.pairs and stage != "stage_b":
         raise ConfigError(f"pairs are mixed into stage B, not into {stage}; pairs alone are the recipe plain_pairs")
     wrong = [view for view in args.views if view not in wanted]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
@@ -23,6 +24,8 @@ from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import PAIR
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.checkpoint import load_checkpoint
+from teminal_hf.order_tests.tacos import TACOS
+from teminal_hf.order_tests.tacos_training import SceneGroups
 from teminal_hf.runs.arguments import Config, DataArguments
 from teminal_hf.training.retention import Reference
 
@@ -118,12 +121,15 @@ def _without(clips: ClipTable, classes: Sequence[str]) -> ClipTable:
 
 
 def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
-    """A user's own recordings and captions, alone."""
+    """A user's own recordings and captions, alone; or TACOS's scenes."""
     data = config.data
     if config.validates:
         raise ConfigError("plain pairs have no validation split; set eval_strategy to no")
     if data.source is None and data.data_dir is None:
         raise ConfigError("plain pairs need --source: a Hub or local data set with an audio and a text column")
+    if data.source == TACOS:
+        scenes = SceneGroups(Path(str(data.data_dir)), extractor, margin=data.margin, seed=config.training.seed)
+        return TrainingData(scenes)
     if data.source is not None and data.data_dir is not None:
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     return TrainingData(_load_pairs(data, str(data.source or data.data_dir), data.audio_column, extractor))
