@@ -6,7 +6,8 @@ import sys
 _ABOUT = (
     "Says whether a checkpoint is a CLAP, whole and unfused, whether its text tower has collapsed, what its stored "
     "processor would do in plain transformers to short and long clips, and to yours, and how it scores on a short "
-    "order check (a synthetic sound bank; about ten seconds for a checkpoint of laion's size). Exit status 1 if a "
+    "order check (a synthetic sound bank; about ten seconds for a checkpoint of laion's size). Of PE-Audio, and what "
+    "sentence-transformers has saved, what any encoder can be asked. Exit status 1 if a "
     "problem was found, 0 if not; a warning is no problem."
 )
 

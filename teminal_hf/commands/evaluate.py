@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"tacos: seconds between one sound's end and another's begin (default: {MARGIN})",
     )
     add_clip_arguments(parser)
-    parser.set_defaults(run_command=_evaluate)
+    flags = (*_OF_ZSTE, *(field.name for field in fields(ClipSource)))
+    parser.set_defaults(run_command=_evaluate, of_zste={flag: parser.get_default(flag) for flag in flags})
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -176,8 +177,5 @@ def _check_order_flags(arguments: argparse.Namespace) -> None:
         raise ConfigError("a public test needs both --test NAME and --test_dir DIR; --margin is tacos's")
     if arguments.margin is not None and arguments.test != "tacos":
         raise ConfigError(f"--margin is of --test tacos; {arguments.test} has no intervals to derive order from")
-    defaults = argparse.ArgumentParser()
-    add_arguments(defaults)
-    flags = (*_OF_ZSTE, *(field.name for field in fields(ClipSource)))
-    if given := [f"--{flag}" for flag in flags if getattr(arguments, flag) != defaults.get_default(flag)]:
+    if given := [f"--{flag}" for flag, default in arguments.of_zste.items() if getattr(arguments, flag) != default]:
         raise ConfigError(f"--test asks its own questions about its own recordings; leave out {', '.join(given)}")

@@ -3,6 +3,7 @@
 The processor is read as it is stored, before `load_clap` mends it: that is what a user of plain transformers meets.
 """
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from huggingface_hub import is_offline_mode
 from transformers import AutoConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from teminal_hf.audio.sound_file import read_sound
+from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips import soundbank
 from teminal_hf.clips.sources import sound_bank
 from teminal_hf.data.captions import spoken
@@ -23,11 +25,13 @@ from teminal_hf.data.zste_items import PROMPT
 from teminal_hf.errors import CheckpointError, DataError, NotFoundError, TeminalError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.hub.offline import saying_what_to_fetch
+from teminal_hf.integrations.encoders import load_encoder
 from teminal_hf.models.checkpoint import ANOTHER, check_place, checkpoint_path, first_line, read_weights
 from teminal_hf.models.embed import COLLAPSED, ClapEncoder, collapse_similarity
-from teminal_hf.models.encoder import audio_embeds, text_embeds
+from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 from teminal_hf.models.fitness import processor_amiss
 from teminal_hf.models.fusion import without_fusion
+from teminal_hf.models.hearing import Hearing, hearing, is_fused
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -60,6 +64,9 @@ def diagnose(model_name: str, sounds: Sequence[str | Path] = ()) -> list[Finding
 
 def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
     path = checkpoint_path(name)
+    if (Path(path) / "modules.json").is_file():  # what sentence-transformers has saved
+        yield from _of_another_kind(name, sounds)
+        return
     try:
         check_place(name)
         with saying_what_to_fetch(str(path), f"hf download {name}"):
@@ -71,10 +78,9 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
         yield Finding("problem", f"{name} cannot be read: {first_line(error)}", "name a checkpoint folder or a Hub id")
         return
     if config.model_type != "clap":
-        what = f"{name} is a {config.model_type!r} checkpoint, no CLAP (model_type 'clap')"
-        yield Finding("problem", what, "name a CLAP checkpoint, such as laion/clap-htsat-unfused")
+        yield from _of_another_kind(name, sounds)
         return
-    yield _fusion(bool(config.audio_config.enable_fusion))
+    yield _fusion(is_fused(config))
     processor = yield from _processor(path, name)
     model = yield from _weights(path, name)
     if processor is not None and (amiss := processor_amiss(config, processor, path)):
@@ -82,9 +88,29 @@ def _findings(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
         return
     if processor is not None:
         for sound in sounds:
-            yield _sound(processor, sound)
+            yield _sound(hearing(config, processor.feature_extractor), processor, sound)
         if model is not None:
-            yield from _answers(name, model, processor)
+            yield from _answers(name, ClapEncoder(model, processor))
+
+
+def _of_another_kind(name: str, sounds: Sequence[str | Path]) -> Iterator[Finding]:
+    """Of a model that is no CLAP, what any encoder can be asked."""
+    try:
+        encoder = load_encoder(name)
+    except TeminalError as error:
+        yield Finding("problem", str(error), "name a CLAP checkpoint, such as laion/clap-htsat-unfused")
+        return
+    longest = encoder.max_seconds
+    window = "recordings of any length whole" if longest is None else f"up to {longest:g} s"
+    kind, rate = type(encoder).__name__, encoder.sampling_rate
+    yield Finding("ok", f"no CLAP, but opened as {kind}: hears {window}, at {rate} Hz")
+    for sound in sounds:
+        found = _read(sound, rate)
+        if not isinstance(found, Finding):
+            what, waveform = found
+            found = Finding("ok", f"{what}; {_here(len(waveform) / rate, longest)}")
+        yield found
+    yield from _answers(name, encoder)
 
 
 def _is_not_here(path: str | Path) -> bool:
@@ -143,43 +169,56 @@ def _plain_window(processor: ClapProcessor) -> int:
     return int(processor.tokenizer.init_kwargs.get("max_length") or processor.feature_extractor.nb_max_samples)
 
 
-def _sound(processor: ClapProcessor, sound: str | Path) -> Finding:
-    """Would plain transformers tile or crop this file, and what is done here instead?"""
-    extractor = processor.feature_extractor
-    rate, window = extractor.sampling_rate, extractor.nb_max_samples
+def _read(sound: str | Path, rate: int) -> tuple[str, Waveform] | Finding:
+    """What is said of a file, and its waveform at `rate`; or what is wrong with it."""
     try:
         waveform = read_sound(sound, rate)
     except (DataError, NotFoundError) as error:
         return Finding("problem", str(error), "repair it, or leave it out")
     except OSError as error:
         return Finding("problem", f"{sound} cannot be read ({error.strerror})", "name a file that is there")
-    length = len(waveform)
     with soundfile.SoundFile(sound) as file:
         stored = file.samplerate
-    what = f"{sound}: {length / rate:.3f} s at {stored} Hz"
+    what = f"{sound}: {len(waveform) / rate:.3f} s at {stored} Hz"
     if stored != rate:
         what += f", which must be resampled to {rate} Hz (done here; plain transformers leaves it to you)"
-    if length > window:
-        here = f"`teminal rank` hears it through {-(-length // window)} evenly spaced windows"
-    else:
-        here = "padded with silence" if length < window else "heard as it is"
-    spoilt = _spoilt(extractor, length, _plain_window(processor))
+    return what, waveform
+
+
+def _here(seconds: float, window: float | None) -> str:
+    """What is done here to a recording."""
+    if window is None or seconds == window:
+        return "heard as it is"
+    if seconds > window:
+        return f"`teminal rank` hears it through {math.ceil(seconds / window)} evenly spaced windows"
+    return "padded with silence"
+
+
+def _sound(heard: Hearing, processor: ClapProcessor, sound: str | Path) -> Finding:
+    """Would plain transformers tile or crop this file, and what is done here instead?"""
+    found = _read(sound, heard.sampling_rate)
+    if isinstance(found, Finding):
+        return found
+    what, seconds = found[0], len(found[1]) / heard.sampling_rate
+    here = _here(seconds, heard.seconds)
+    spoilt = _spoilt(heard, seconds, _plain_window(processor) / heard.sampling_rate)
     if not spoilt:
         return Finding("ok", f"{what}; {here}")
     return Finding("warning", f"{what}; {spoilt}", f"here: {here}")
 
 
-def _spoilt(extractor: ClapFeatureExtractor, length: int, window: int) -> str:
-    """What plain transformers does to a clip of `length` samples that changes what is heard when; "" for nothing."""
-    if length > window:
-        lost = f"{1 - window / length:.0%}"
-        if extractor.truncation == "fusion":
+def _spoilt(heard: Hearing, seconds: float, window: float) -> str:
+    """What plain transformers, through a window of `window` seconds, does to a recording that changes what is heard
+    when; "" for nothing."""
+    if seconds > window:
+        lost = f"{1 - window / seconds:.0%}"
+        if heard.random_crops > 1:
             return f"plain transformers mixes three random crops of it, of which each loses {lost}"
         return f"plain transformers crops it at random, another way at each call: {lost} is lost"
-    if length < window and extractor.padding == "repeat":
-        return f"plain transformers repeats it, {window / length:.2f} times"
-    if length < window and extractor.padding == "repeatpad" and window // length > 1:
-        return f"plain transformers repeats it, {window // length} times"
+    if seconds < window and seconds <= heard.tiled_up_to:
+        to_the_brim = heard.tiled_up_to == heard.seconds
+        times = f"{window / seconds:.2f}" if to_the_brim else str(int(window / seconds + 1e-9))
+        return f"plain transformers repeats it, {times} times"
     return ""
 
 
@@ -222,11 +261,11 @@ def _scale(model: ClapModel) -> Finding:
     return Finding("warning", f"{what}, outside of 1 to {MAX_SCALE:.0f}", fix)
 
 
-def _answers(name: str, model: ClapModel, processor: ClapProcessor) -> Iterator[Finding]:
-    captions, encoder = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES], ClapEncoder(model, processor)
+def _answers(name: str, encoder: Encoder) -> Iterator[Finding]:
+    captions = [PROMPT.format(spoken(label)) for label in soundbank.CLASSES]
     try:
         mean = collapse_similarity(torch.from_numpy(text_embeds(encoder, captions)))
-        audio_embeds(encoder, [np.ones(processor.feature_extractor.nb_max_samples, np.float32)])
+        audio_embeds(encoder, [np.ones(RenderSettings.of(encoder).samples, np.float32)])
     except CheckpointError as error:
         yield Finding("problem", str(error), ANOTHER)
         return

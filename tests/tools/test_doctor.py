@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import BertConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
+from transformers import BertConfig, ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from support.tiny import RATE, SAMPLES, tiny_clap, tiny_processor
 from teminal_hf import RenderSettings, load_encoder, rank
@@ -18,6 +18,7 @@ from teminal_hf.errors import CheckpointError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.zste import score
 from teminal_hf.models.checkpoint import load_clap, save_checkpoint
+from teminal_hf.models.hearing import hearing
 from teminal_hf.tools import doctor
 from teminal_hf.tools.doctor import Finding, diagnose, order_finding
 
@@ -125,7 +126,7 @@ def test_a_collapsed_text_tower(tmp_path: Path) -> None:
 def test_what_is_no_clap_or_no_checkpoint(tmp_path: Path) -> None:
     BertConfig().save_pretrained(tmp_path / "bert")
     (found,) = diagnose(str(tmp_path / "bert"), ["a.wav"])
-    assert found.level == "problem" and "is a 'bert' checkpoint, no CLAP (model_type 'clap')" in found.what
+    assert found.level == "problem" and "is a 'bert' checkpoint; clap, pe_audio, pe_audio_video and" in found.what
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.json").write_text("{}")
@@ -237,7 +238,7 @@ def test_what_is_said_of_a_sound_is_what_plain_transformers_does(tmp_path: Path,
     wave = soundfile.read(path, dtype="float32")[0]
     heard = plain_input(ClapProcessor.from_pretrained(name), wave)
     assert len(heard) == SAMPLES
-    said = doctor._sound(processor, path)
+    said = doctor._sound(hearing(ClapConfig.from_pretrained(name), processor.feature_extractor), processor, path)
     assert said.what.startswith(f"{path}: {seconds:.3f} s at 8000 Hz; ")
     if seconds > 1:
         lost = re.search(r"crops it at random, another way at each call: (\d+)% is lost$", said.what)
