@@ -54,7 +54,7 @@ class DataArguments(ClipSource):
     text_column: str = _field("caption column, of plain pairs and of pairs mixed in", "text")
     pairs: str | None = _field("your own audio-caption pairs, to mix into stage B: a Hub or local data set", None)
     pairs_audio_column: str = _field("audio column of these pairs", "audio")
-    margin: float = _field("of --source tacos: seconds that one sound ends before another begins, at least", MARGIN)
+    margin: float = _field("of tacos: seconds between two sounds, at least", MARGIN)
     train_folds: list[int] | None = _field("default: all but the last two", None)
     validation_folds: list[int] | None = _field("default: the last but one", None)
     test_folds: list[int] | None = _field("default: the last", None)

@@ -109,7 +109,7 @@ def test_the_door_leaves_results_alone() -> None:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_of_the_table_is_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if command != "train":
+    if command not in ("train", "estimate"):  # which say it in their own words
         with pytest.raises(SystemExit) as stopped:
             cli.main([command, "--help"])
         assert stopped.value.code == 0
