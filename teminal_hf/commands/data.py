@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preview.add_argument("--output_dir", help="default: runs/preview-NNN")
     preview.set_defaults(run_command=_preview)
 
-    export = actions.add_parser("export-mteb", help="write ZSTE tasks 1 and 3 to 5 as a folder for mteb")
+    export = actions.add_parser("export-mteb", help="write ZSTE tasks 1, 3 to 5, N and D as a folder for mteb")
     export.add_argument("--output_dir", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
     add_clip_arguments(export)
     export.add_argument("--folds", type=int, nargs="+", help="default: the last; never evaluate on folds trained on")

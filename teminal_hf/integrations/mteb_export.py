@@ -1,6 +1,6 @@
-"""ZSTE tasks 1 and 3 to 5, rendered, as a folder that the benchmark package `mteb` evaluates.
+"""ZSTE tasks 1, 3 to 5, N and D, rendered, as a folder that the benchmark package `mteb` evaluates.
 
-Tasks 3 to 5 take mteb's form of a reranking task, with one subset for each: `<subset>-queries` (recordings),
+All but task 1 take mteb's form of a reranking task, with one subset for each: `<subset>-queries` (recordings),
 `<subset>-corpus` (captions), `<subset>-top_ranked` (which captions are offered to a recording) and `<subset>-qrels`
 (which of them is right). mteb's `paired_accuracy` counts a group where both of its queries are answered rightly:
 
@@ -10,6 +10,8 @@ Tasks 3 to 5 take mteb's form of a reranking task, with one subset for each: `<s
 | 3O | task 3O: a then b | the same two captions, b then a | the text score of task G |
 | 4 | task 4A: a then b | task 4B: a with b | both right |
 | 5 | a then b: which sound is first? | the same recording: which is second? | task 5A |
+| N | a alone: "a without b" or "a and b"? | both at once, the same two captions | both right |
+| D | task D: a long sound, then a short one, or the reverse | the other of the two, same captions | both right |
 
 Task 1 is a zero-shot classification: `1` (recordings, labels) and `1-labels` (the prompts). Nothing here needs mteb.
 """
@@ -35,7 +37,7 @@ from teminal_hf.clips.licences import ATTRIBUTION, licence_of_clips
 from teminal_hf.clips.soundbank import SOUND_BANK
 from teminal_hf.clips.sources import ClipSource
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.captions import spoken
+from teminal_hf.data.captions import WITH, WITHOUT, spoken
 from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.zste_items import PROMPT, Item, plan_zste
 from teminal_hf.hub.cards import CITATION, public_name, render_card
@@ -43,14 +45,17 @@ from teminal_hf.storage.atomic import check_free, folder_written_whole
 
 SECONDS = 10  # neither more nor less: CLAP wrappers crop what is longer and tile what is shorter, A, B, A, B
 SPLIT = "test"
+_EXCHANGED = "exchanged"  # the scene of durations whose first sound is long where the group's own is short
 VIEWS = {  # subset -> what is heard in its two queries
     "3": ("forward", "overlay"),
     "3O": ("forward", "reversed"),
     "4": ("forward", "overlay"),
     "5": ("forward", "forward"),
+    "N": ("single", "overlay"),
+    "D": ("duration", _EXCHANGED),
 }
 _CLIPS_FILE, _LABELS_FILE = "1/clips.parquet", "1/labels.parquet"
-_TASKS = ("1", "3A", "3B", "3O", "4A", "4B", "5A")
+_TASKS = ("1", "3A", "3B", "3O", "4A", "4B", "5A", "N", "D")
 _BATCH = 16  # groups rendered and written at a time; about 50 MB at 48 kHz
 
 _CORPUS = Features({"id": Value("string"), "text": Value("string")})
@@ -133,7 +138,7 @@ def export(
         settings = RenderSettings(sampling_rate, float(SECONDS))
         _write_audio(draft, clips, [item for item in items if item.task == "1"], settings, seed)
         for subset in VIEWS:
-            _write_questions(draft, subset, groups)
+            _write_questions(draft, subset, groups, clips)
         _write_rows(draft / _LABELS_FILE, _LABELS, [{"labels": p} for p in _prompts(clips)])
         for notice in notices:
             shutil.copyfile(notice, draft / notice.name)
@@ -168,7 +173,8 @@ def _recordings(renderer: Renderer, item: Item, seed: int) -> dict[str, Row]:
     """A group's row in each file."""
     clips, rate = renderer.clips, renderer.settings.sampling_rate
     a, b, views = item.clip_a, item.clip_b, ["clip", *dict.fromkeys(view for _, view in _QUERY_FILES.values())]
-    sounds = renderer.sounds((a, b), seed, item.group_id, views)
+    sounds = renderer.sounds((a, b), seed, item.group_id, [view for view in views if view != _EXCHANGED])
+    sounds[_EXCHANGED] = renderer.scene("duration", (a, b), seed, item.group_id ^ 2)  # see `long_first`
     cells = {view: _cell(sound, rate, f"{item.group_id:05d}_{view}.flac") for view, sound in sounds.items()}
     rows: dict[str, Row] = {
         file: {"id": _query_id(item.group_id, number), "audio": cells[view], "clip_a": a, "clip_b": b}
@@ -190,12 +196,12 @@ def _query_id(group_id: int, number: int) -> str:
     return f"{group_id:05d}_q{number}"  # mteb takes what is before "_" for the pair
 
 
-def _write_questions(draft: Path, subset: str, groups: Mapping[int, Mapping[str, Item]]) -> None:
+def _write_questions(draft: Path, subset: str, groups: Mapping[int, Mapping[str, Item]], clips: ClipTable) -> None:
     """Captions, which of them each query is offered, in shuffled order, and which is right."""
     questions = {
         _query_id(group_id, number): question
         for group_id, group in groups.items()
-        for number, question in enumerate(_questions(subset, group), 1)
+        for number, question in enumerate(_questions(subset, group, clips), 1)
     }
     captions = sorted({caption for candidates, _ in questions.values() for caption in candidates})
     ids = {caption: f"c{i:05d}" for i, caption in enumerate(captions)}
@@ -210,10 +216,14 @@ def _write_questions(draft: Path, subset: str, groups: Mapping[int, Mapping[str,
         _write_rows(draft / part / f"{subset}.parquet", features, rows)
 
 
-def _questions(subset: str, group: Mapping[str, Item]) -> list[tuple[Sequence[str], str]]:
+def _questions(subset: str, group: Mapping[str, Item], clips: ClipTable) -> list[tuple[Sequence[str], str]]:
     """(candidates, the right one) of a group's two queries."""
-    if subset == "3O":
-        candidates, (right,) = group["3O"].candidates, group["3O"].right
+    if subset == "N":
+        names = [spoken(clips.label(clip)) for clip in (group["N"].clip_a, group["N"].clip_b)]
+        alone, both = (template.format(*names) for template in (WITHOUT, WITH))
+        return [((alone, both), alone), ((alone, both), both)]
+    if subset in ("3O", "D"):
+        candidates, (right,) = group[subset].candidates, group[subset].right
         return [(candidates, candidates[right]), (candidates, candidates[1 - right])]
     if subset == "5":
         candidates, half = group["5A"].candidates, len(group["5A"].candidates) // 2

@@ -42,6 +42,8 @@ _ABOUT = {
     "4": "Two sounds in sequence (query 1) and overlaid (query 2); as many captions as classes, the other relations of "
     "the same two sounds among them.",
     "5": "Two sounds in sequence: which is the first (query 1), which the second (query 2)?",
+    "N": 'Negation: one sound alone (query 1) and two at once (query 2), "X without Y" and "X and Y".',
+    "D": "Duration: a long sound and a short one (query 1) and the other way round (query 2), the same two captions.",
 }
 _ESC50_CITATION = """
 @inproceedings{piczak2015dataset,
@@ -103,7 +105,7 @@ class _Reranking(AbsTaskRetrieval):
 
 
 def tasks(folder: str | Path) -> list[AbsTask]:
-    """The tasks of an exported folder: ZSTE 1, 3, 3O, 4 and 5 (see `mteb_export` for their pairs of queries).
+    """The tasks of an exported folder: ZSTE 1, 3, 3O, 4, 5, N and D (see `mteb_export` for their pairs of queries).
 
     A task's name ends in the first digits of a hash of the folder's content: mteb keeps results under names alone, and
     would answer for one export with the figures of another.

@@ -11,6 +11,8 @@ from datasets import Audio, load_dataset
 from support.mteb_folder import GROUPS, RATE, SEED, bank, header, questions, read, samples, write
 from teminal_hf import ClipTable, Renderer, RenderSettings
 from teminal_hf.commands import cli
+from teminal_hf.data.captions import spoken
+from teminal_hf.data.rendering import long_first
 from teminal_hf.data.zste_items import plan_zste
 from teminal_hf.integrations.mteb_export import VIEWS
 
@@ -29,22 +31,27 @@ def test_the_questions_are_zstes(folder: Path, clips: ClipTable) -> None:
     """Candidates, their order, and the truth are those of `plan_zste`; the second query of 3O has the other truth."""
     asked = {subset: questions(folder, subset) for subset in VIEWS}
     seen = 0
-    for item in plan_zste(clips, n_groups=GROUPS, seed=SEED, tasks=("3A", "3B", "3O", "4A", "4B", "5A")):
+    for item in plan_zste(clips, n_groups=GROUPS, seed=SEED, tasks=("3A", "3B", "3O", "4A", "4B", "5A", "N", "D")):
         first, second = f"{item.group_id:05d}_q1", f"{item.group_id:05d}_q2"
         if item.task == "5A":
             half = len(item.candidates) // 2
             assert asked["5"][first] == (list(item.candidates[:half]), item.candidates[item.right[0]])
             assert asked["5"][second] == (list(item.candidates[half:]), item.candidates[item.right[1]])
             continue
+        if item.task == "N":  # each group's recordings both ask what ZSTE asks of one of them
+            a, b = (spoken(clips.label(clip)) for clip in (item.clip_a, item.clip_b))
+            assert asked["N"][first] == ([f"{a} without {b}", f"{a} and {b}"], f"{a} without {b}")
+            assert asked["N"][second] == ([f"{a} without {b}", f"{a} and {b}"], f"{a} and {b}")
+            continue
         query = second if item.task.endswith("B") else first
         subset = item.task.removesuffix("A").removesuffix("B")
         offered, right = asked[subset][query]
         assert (offered, right) == (list(item.candidates), item.candidates[item.right[0]])
-        if item.task == "3O":
-            assert asked["3O"][second][0] == offered
-            assert {right, asked["3O"][second][1]} == set(offered)
+        if item.task in ("3O", "D"):
+            assert asked[item.task][second][0] == offered
+            assert {right, asked[item.task][second][1]} == set(offered)
         seen += 1
-    assert seen == 5 * GROUPS
+    assert seen == 6 * GROUPS
     assert {subset: len(rows) for subset, rows in asked.items()} == dict.fromkeys(VIEWS, 2 * GROUPS)
 
 
@@ -52,7 +59,7 @@ def test_the_recordings_are_zstes_and_last_ten_seconds(folder: Path, clips: Clip
     renderer = Renderer(clips, RenderSettings(RATE))
     groups = {item.group_id: item for item in plan_zste(clips, n_groups=GROUPS, seed=SEED, tasks=("1",))}
     heard = {"3": {"q1": "forward", "q2": "overlay"}, "3O": {"q1": "forward", "q2": "reversed"}}
-    heard |= {"4": heard["3"], "5": {"q1": "forward", "q2": "forward"}}
+    heard |= {"4": heard["3"], "5": {"q1": "forward", "q2": "forward"}, "N": {"q1": "single", "q2": "overlay"}}
     for subset, views in heard.items():
         rows = read(folder, f"{subset}-queries")
         assert len(rows) == 2 * GROUPS
@@ -64,6 +71,13 @@ def test_the_recordings_are_zstes_and_last_ten_seconds(folder: Path, clips: Clip
             expected = renderer.views(item.clip_a, item.clip_b, SEED, item.group_id, [views[number]])[views[number]]
             assert sound.shape == (10 * RATE,)
             assert np.abs(sound - expected).max() <= 0.51 / 2**15
+    for row in read(folder, "D-queries"):
+        group, number = row["id"].split("_")
+        index = int(group) if number == "q1" else int(group) ^ 2
+        expected = renderer.scene("duration", (row["clip_a"], row["clip_b"]), SEED, index)
+        assert np.abs(samples(row["audio"]) - expected).max() <= 0.51 / 2**15
+        heard_first = questions(folder, "D")[row["id"]][1].split(" before ")[0].split(" after ")[-1]
+        assert heard_first.startswith("a long" if long_first(index) else "a short")
     prompts = [row["labels"] for row in read(folder, "1-labels")]
     for row, item in zip(read(folder, "1"), groups.values(), strict=True):
         assert prompts[row["label"]] == item.candidates[item.right[0]]

@@ -28,7 +28,8 @@ from teminal_hf.models.encoder import audio_embeds
 
 # mteb asks sklearn for macro averages, over classes that these few items may not hold.
 pytestmark = pytest.mark.filterwarnings("ignore:(Precision|Recall) is ill-defined")
-TASKS = ("1", "3", "3O", "4", "5")
+TASKS = ("1", "3", "3O", "4", "5", "N", "D")
+ZSTE = ("1", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "G")
 
 Scores = dict[str, dict[str, float]]
 Embed = Callable[[bytes | str], np.ndarray]
@@ -103,12 +104,12 @@ def check(said: Scores, folder: Path, clips: ClipTable, embed: Embed) -> None:
         assert said[subset]["main_score"] == said[subset]["paired_accuracy"] == pytest.approx(np.mean(pairs))
         assert said[subset]["accuracy"] == pytest.approx(np.mean(list(hits.values())), abs=1e-5)  # mteb rounds it
 
-    items = plan_zste(clips, n_groups=GROUPS, seed=SEED, tasks=("1", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "G"))
+    items = plan_zste(clips, n_groups=GROUPS, seed=SEED, tasks=(*ZSTE, "D"))
     predictions = []
     for item in items:
         keys = {"1": [f"clip {item.clip_a}"], "G": [f"3O {item.group_id:05d}_q{number}" for number in (1, 2)]}
         number = 2 if item.task in ("3B", "4B") else 1
-        subset = item.task if item.task == "3O" else item.task[0]
+        subset = item.task if item.task in ("3O", "D") else item.task[0]
         for_item = np.stack([sounds[key] for key in keys.get(item.task, [f"{subset} {item.group_id:05d}_q{number}"])])
         predictions.append((for_item @ np.stack([embed(caption) for caption in item.candidates]).T).ravel())
     result = score(predictions, [item.right for item in items], [item.task for item in items])
@@ -128,6 +129,7 @@ def compare(said: Scores, figures: dict[str, float]) -> None:
         "4B": ("4", "accuracy_q2"),
         "5A": ("5", "paired_accuracy"),
         "5B": ("5", "accuracy"),
+        "D": ("D", "accuracy_q1"),
     }.items():
         assert said[subset][name] == pytest.approx(figures[task], abs=1e-5), task
 
@@ -173,7 +175,7 @@ def test_a_model_that_hears_order(folder: Path, clips: ClipTable, mteb_tasks: An
 
 def test_mteb_agrees_with_zste(clips: ClipTable, scores: Scores) -> None:
     """The same items and recordings, but for 16 bits; no item is close enough to a tie for that to matter."""
-    tasks = ("1", "3A", "3B", "3O", "4A", "4B", "5A", "5B", "G")
+    tasks = (*ZSTE, "D")
     settings = RenderSettings.of(encoder())
     zste = ZsteEvaluator(clips, settings, n_groups=GROUPS, seed=SEED, tasks=tasks)(encoder())
     compare(scores, zste.figures() | {"G text": zste.results["G"]["text"]["accuracy"]})
