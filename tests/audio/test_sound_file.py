@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from support.clips import tone
-from support.tiny import tiny_encoder, tiny_processor
+from support.tiny import tiny_encoder
 from teminal_hf import rank
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import decode, trim_silence
@@ -37,7 +37,8 @@ def test_nothing_to_hear_is_refused_by_rank_doctor_and_page_alike(name: str, tmp
     soundfile.write(path, samples, RATE, subtype="FLOAT")
     with pytest.raises(DataError, match=f"a.wav {reason}"):
         rank(tiny_encoder(), path, ["rain"])
-    finding = doctor._sound(tiny_processor(), path)
+    finding = doctor._read(path, RATE)
+    assert isinstance(finding, doctor.Finding)
     assert finding.level == "problem" and f"a.wav {reason}" in finding.what
     with pytest.raises(DataError, match=f"the sound {reason}"):
         listening.given_sound(str(path), RATE)
