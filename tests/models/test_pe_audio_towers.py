@@ -151,7 +151,10 @@ def test_adapters_are_merged_into_a_plain_checkpoint(tmp_path: Path) -> None:
 
 def test_the_audio_part_of_an_audio_video_checkpoint_is_opened_and_saved_alone(tmp_path: Path) -> None:
     model = pe_audio()
-    save_audio_video(model, tmp_path / "av")
+    try:
+        save_audio_video(model, tmp_path / "av")
+    except ImportError:
+        pytest.skip("this transformers needs timm for the configuration of PE-Audio-Video alone; 5.23 does not")
     found, processor = load_checkpoint(str(tmp_path / "av"))
     save_checkpoint(found, processor, tmp_path / "a")
     again, _ = load_checkpoint(str(tmp_path / "a"))
