@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
-from packaging.version import Version
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import TrainerCallback
@@ -83,11 +81,6 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         # With torch_compile accelerate compiles what it is given, the model, which knows no loss.
         self._temporal_loss, self._infonce = temporal_contrastive_loss, symmetric_infonce
         if self.args.torch_compile:
-            if isinstance(self.model, PeftModel) and Version(peft.__version__) < Version("0.21"):
-                raise ConfigError(
-                    f"torch_compile with LoRA needs peft 0.21 or newer, found {peft.__version__}: with 0.18 the losses are not "
-                    "those of the uncompiled training; install a newer peft, or leave out torch_compile or tuning: lora"
-                )
             how: dict[str, Any] = {"backend": self.args.torch_compile_backend, "mode": self.args.torch_compile_mode}
             self._temporal_loss = torch.compile(temporal_contrastive_loss, **how)
             self._infonce = torch.compile(symmetric_infonce, **how)

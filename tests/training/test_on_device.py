@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
-from packaging.version import Version
 from safetensors.torch import load_file
 
 from support.tiny import ALL_VIEWS, TinyRows, assert_equal, config, groups, staged, tiny_processor, trainer, weights
@@ -114,10 +112,6 @@ def test_compiled_is_the_same_training(
 ) -> None:
     """Losses, evaluations, names in the checkpoint, and going on from it; the backend traces, and compiles nothing."""
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # transformers sets it, for the rest of the process
-    if options.get("tuning") == "lora" and Version(peft.__version__) < Version("0.21"):
-        with pytest.raises(ConfigError, match=r"torch_compile with LoRA needs peft 0\.21 or newer, found 0"):
-            trainer(tmp_path, 4, torch_compile=True, torch_compile_backend="eager", **options)
-        return
     graphs: list[Any] = []
 
     def backend(graph: Any, inputs: Sequence[Any]) -> Any:
