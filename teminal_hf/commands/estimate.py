@@ -2,7 +2,7 @@
 
 import argparse
 
-from teminal_hf.commands.train import RECIPES
+from teminal_hf.commands.train import add_recipe_arguments
 
 _ABOUT = """usage: teminal estimate RECIPE [CONFIG.yaml] [--flag value ...] [--groups N ...] [--hardware NAME]
 
@@ -16,9 +16,7 @@ recipes: stage_a, stage_b, plain_pairs; `teminal train RECIPE --help` lists the 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", choices=RECIPES)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="[CONFIG.yaml] [--flag value ...]")
+    add_recipe_arguments(parser)
     parser.set_defaults(run_command=_estimate)
 
 

@@ -18,10 +18,15 @@ recipes:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.set_defaults(run_command=_train)
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """A recipe, and what is for it to read, `--help` among it."""
     parser.add_argument("recipe", nargs="?", choices=RECIPES)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="[CONFIG.yaml] [--flag value ...]")
-    parser.set_defaults(run_command=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:

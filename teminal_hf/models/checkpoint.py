@@ -49,7 +49,7 @@ def load_checkpoint(name: str) -> tuple[TrainedModel, Any]:
     """
     kind = type_of(name)
     if kind == "clap":
-        return load_clap(name)
+        return _open_clap(name)
     if kind in PE_AUDIO:
         with saying_what_is_wrong(name, name):
             return _load_pe_audio(name)
@@ -75,9 +75,14 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
-    path, kind = checkpoint_path(name), type_of(name)
-    if kind != "clap":
+    if (kind := type_of(name)) != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
+    return _open_clap(name)
+
+
+def _open_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
+    """What is known to be a CLAP, by `load_clap`'s rules."""
+    path = checkpoint_path(name)
     with saying_what_is_wrong(name, path):
         model, amiss = read_weights(path)
         processor = ClapProcessor.from_pretrained(path)

@@ -158,8 +158,7 @@ class PeAudioEncoder:
         """(n, D): the last hidden state's first token through `text_audio_head`, as in the model's own `forward`."""
         model, embeds = self._audio_model, []
         for start in range(0, len(captions), 8 * _WHOLE_AT_ONCE):
-            chunk = list(captions[start : start + 8 * _WHOLE_AT_ONCE])
-            tokens = self.processor.tokenizer(chunk, padding=True, truncation=True, max_length=512, return_tensors="pt")
+            tokens = tokenize(self.processor, captions[start : start + 8 * _WHOLE_AT_ONCE])
             ids, mask = (tokens[name].to(model.device) for name in ("input_ids", "attention_mask"))
             hidden = model.text_model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
             embeds.append(model.text_audio_head(hidden).float().cpu().numpy())
