@@ -5,8 +5,9 @@
 `--source` is any Hub or local data set with an `audio` and a `text` column (`--audio_column`, `--text_column` name
 others): parquet, csv or jsonl files with the paths of sounds, a folder of sounds with a metadata.csv, a saved data set.
 A recording may have several captions: of a list in its row each epoch says another one, rows of their own are all
-heard in an epoch. Equal captions, and captions of one recording, are no negatives of one another. `plain_pairs.yaml`
-beside this file holds the defaults; any key of it is a flag too; `--help` lists them.
+heard in an epoch. Equal captions, and captions of one recording, are no negatives of one another. With `--streaming`
+the source is read in passing, shard by shard, and nothing of it is kept. `plain_pairs.yaml` beside this file holds the
+defaults; any key of it is a flag too; `--help` lists them.
 """
 
 import sys
@@ -27,7 +28,7 @@ from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import caption_pair_data, warn_of_long_captions
+from teminal_hf.runs.training_data import caption_pair_data, warn_of_long_captions, with_length
 from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
@@ -41,14 +42,14 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     model, processor = load_checkpoint(start.checkpoint)
     check_text_tower(model, processor)
     data = caption_pair_data(config, processor.feature_extractor)
+    config = with_length(config, data)
     warn_of_long_captions(data, processor)
     hub_model_id = open_repository(config)
     tuned, trainable = apply_stage(model, config.run.policy())
     with Run.open(config.stage, config.output_dir) as run:
         run.begin(config.given, facts_of(config, start, trainable, data))
         if not run.has("weights"):
-            asked = config.training
-            collator = GroupCollator(processor, asked.views, on_device=asked.features_on_device)
+            collator = GroupCollator.of(processor, config.training)
             config = cache_or_recompute(config, run, tuned, collator, data)
             args = config.training_arguments(run.folder, hub_model_id)
             train: Any = data.train

@@ -70,14 +70,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             # 5. The frozen layers, computed once and read back in every epoch; what the base knows, to be kept.
             warn_of_long_captions(data, processor)
             reference = reference_of(part, start.base, tuned, processor, data)
-            asked = part.training
-            collator = GroupCollator(
-                processor,
-                asked.views,
-                plain_wording=asked.plain_share > 0,
-                mixture=asked.mixture > 0,
-                on_device=asked.features_on_device,
-            )
+            collator = GroupCollator.of(processor, part.training)
             collate: Any = collator
             part = cache_or_recompute(part, run, tuned, collator, data)
             args = part.training_arguments(folder, hub_model_id, last=not phase)
@@ -98,6 +91,8 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
                 eval_dataset=validation,
                 processing_class=processor,
                 reference=reference,
+                pairs=data.pairs,
+                pairs_workers=part.training.dataloader_num_workers,
                 zste=figures_of(eval_evaluator, processor, config.run.split_point),
                 goes_on=before is not None,
             )

@@ -148,6 +148,7 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
         "scaling",
         "stage_b",
         "startup",
+        "streaming",
     ]
     before = {path: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
     code = f"import sys; sys.path.insert(0, {str(FOLDER)!r})\n"

@@ -18,6 +18,7 @@ from teminal_hf.audio.waveform import Waveform, trim_silence
 from teminal_hf.clips.store import ClipStore
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.costs.bill import Constants, Counts, Part
+from teminal_hf.errors import ConfigError
 from teminal_hf.evaluation.evaluator import ZsteEvaluator
 from teminal_hf.evaluation.known import Evaluation, further_clips
 from teminal_hf.models.checkpoint import load_checkpoint
@@ -113,6 +114,11 @@ def plan_recipe(stage: str, argv: Sequence[str], defaults: Path) -> Planned:
     clips are not decoded; a user's own pairs are, as their checks need it."""
     config = read_config(stage, argv, defaults)
     pairs = stage == "plain_pairs"
+    if config.data.streaming:
+        raise ConfigError(
+            "what a stream takes is not estimated: its rows are not known before they come, and nothing is kept. The "
+            "training itself says after some steps how long the rest will take"
+        )
     clips = None if pairs else config.data.load()
     folds = {} if clips is None else config.data.folds(clips)
     start = starting_point(config, folds or None)
@@ -127,9 +133,8 @@ def plan_recipe(stage: str, argv: Sequence[str], defaults: Path) -> Planned:
         extractor = processor.feature_extractor
         data = caption_pair_data(part, extractor) if clips is None else group_data(part, clips, folds, extractor)
         reference = None if pairs else reference_of(part, start.base, tuned, processor, data)
-        asked = part.training
-        collator = GroupCollator(processor, asked.views, plain_wording=asked.plain_share > 0, mixture=asked.mixture > 0)
-        with _precision(asked):
+        collator = GroupCollator.of(processor, part.training)
+        with _precision(part.training):
             kept = partial(
                 CachedGroups, tuned, part.run.policy().split_point, collator=collator, dtype=part.run.cache_dtype
             )

@@ -3,7 +3,8 @@
 import copy
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from accelerate import PartialState
 from torch.utils.data import Dataset
 
 from teminal_hf.audio.features import window_samples
-from teminal_hf.audio.waveform import Waveform
+from teminal_hf.audio.waveform import Waveform, trim_bounds
 from teminal_hf.clips.audio_column import AudioColumn, need_columns
 from teminal_hf.clips.store import open_store
+from teminal_hf.clips.streams import RowStream
 from teminal_hf.clips.table import screen
 from teminal_hf.data.captions import caption_key
 from teminal_hf.errors import BadClipError, DataError
@@ -63,7 +65,12 @@ class CaptionPairs(Dataset[dict[str, Any]]):
         if len(pairs) < 2:
             raise DataError(f"contrastive training needs at least two pairs, the data set has {len(pairs)}")
         cells = pairs[text_column][:] if pairs.format["type"] == "custom" else pairs.with_format(None)[text_column][:]
-        captions = [_captions(cell, f"column {text_column!r}", row) for row, cell in enumerate(cells)]
+        captions = [_captions(cell, text_column, row) for row, cell in enumerate(cells)]
+        if (row := next((row for row, several in enumerate(captions) if not several), None)) is not None:
+            raise DataError(
+                f"column {text_column!r} must hold a caption, or a list of them, in each row; row {row} holds none. "
+                "Fill it in, or leave the row out by dataset.filter"
+            )
         self._audio = AudioColumn(pairs, audio_column, base, audio_flag)
         self.sampling_rate, self.samples = extractor.sampling_rate, window_samples(extractor)
         origins = [f"{origin}, at most {self.samples} samples" for origin in self._audio.origins]
@@ -158,18 +165,65 @@ class CaptionPairs(Dataset[dict[str, Any]]):
             raise BadClipError(f"pair {row} {error}") from error
 
 
-def _captions(cell: Any, where: str, row: int) -> list[str]:
-    """The captions of a row, each once; blank ones of several do not count."""
+@dataclass(frozen=True)
+class CaptionStream:
+    """Rows as `CaptionPairs` has, with the view `forward`, of recordings and captions that are read in passing.
+
+    Nothing is kept: a recording is decoded each time that it comes. Of a list of captions one is said at a time, by
+    turns from pass to pass. That several rows are of one recording is not known.
+
+    Args:
+        stream: recordings, and captions in `text_column`; "json.text" is the field `text` of the column `json`.
+        extractor: of the model that is to hear them.
+        seed: of the order of rows.
+        buffer: rows of each reader among which the next one is drawn; 0 leaves them in order.
+    """
+
+    stream: RowStream
+    text_column: str
+    extractor: Any
+    seed: int = 0
+    buffer: int = 0
+
+    def share(
+        self, reader: int, readers: int, *, passing: int, skip: int = 0
+    ) -> Iterator[dict[str, Any] | BadClipError]:
+        """The pairs of one of `readers` in one pass, after the first `skip`; in the place of those that cannot be used
+        what is wrong with them.
+
+        Raises:
+            DataError: captions that are no text.
+        """
+        rows = self.stream
+        for row in rows.share(reader, readers, seed=self.seed, passing=passing, buffer=self.buffer, skip=skip):
+            try:
+                yield self._pair(row, passing)
+            except BadClipError as error:
+                yield BadClipError(f"pair {self.stream.name(row)!r} {error}")
+
+    def _pair(self, row: dict[str, Any], passing: int) -> dict[str, Any]:
+        cell: Any = row
+        for name in self.text_column.split("."):
+            cell = cell.get(name) if isinstance(cell, dict) else None
+        several = _captions(cell, self.text_column, self.stream.name(row))
+        if not several:
+            raise BadClipError("has no caption")
+        rate, samples = self.extractor.sampling_rate, window_samples(self.extractor)
+        waveform = self.stream.waveform(row, rate)[:samples]
+        trim_bounds(waveform, rate)  # silent, or too short
+        turn = (int(digest(several), 16) + passing) % len(several)
+        others = {"forward_also": several[:turn] + several[turn + 1 :]} if len(several) > 1 else {}
+        audio = {"array": np.pad(waveform, (0, samples - len(waveform))), "sampling_rate": rate}
+        return {"forward": audio, "forward_caption": several[turn]} | others
+
+
+def _captions(cell: Any, column: str, row: int | str) -> list[str]:
+    """The captions of a row, each once; blank ones do not count."""
     several: Sequence[Any] = cell if isinstance(cell, list | tuple) else [cell]
     wrong = next((text for text in several if text is not None and not isinstance(text, str)), None)
     if wrong is not None:
         raise DataError(
-            f"{where} must hold captions; row {row} holds a {type(wrong).__name__}. Name yours by --text_column"
+            f"column {column!r} must hold captions; row {row} holds a {type(wrong).__name__}. Name yours by "
+            "--text_column"
         )
-    captions = list({caption_key(text): text for text in several if text and text.strip()}.values())
-    if not captions:
-        raise DataError(
-            f"{where} must hold a caption, or a list of them, in each row; row {row} holds none. Fill it in, or leave "
-            "the row out by dataset.filter"
-        )
-    return captions
+    return list({caption_key(text): text for text in several if text and text.strip()}.values())

@@ -54,6 +54,8 @@ class DataArguments(ClipSource):
     text_column: str = _field("caption column, of plain pairs and of pairs mixed in", "text")
     pairs: str | None = _field("your own audio-caption pairs, to mix into stage B: a Hub or local data set", None)
     pairs_audio_column: str = _field("audio column of these pairs", "audio")
+    streaming: bool = _field("read plain pairs in passing: parquet or tar shards", False)
+    shuffle_buffer: int = _field("of a stream: rows among which a reader draws", 256)
     margin: float = _field("of tacos: seconds between two sounds, at least", MARGIN)
     train_folds: list[int] | None = _field("default: all but the last two", None)
     validation_folds: list[int] | None = _field("default: the last but one", None)
@@ -68,8 +70,8 @@ class DataArguments(ClipSource):
     overlap_connectives: list[str] = _field("how stage B says that sounds are heard at once", OVERLAP_CONNECTIVES)
     leave_out: list[str] = _field("families of connectives to leave out", ())
     positions: float = _field("share of stage B's sequences of which one sound's place alone is said, 0 to 1", 0.0)
-    augment: bool = _field("vary the clips of training groups: speed, colour, noise, length", False)
-    left_out_classes: list[str] = _field("classes to keep out of training; R0 asks what became of them", ())
+    augment: bool = _field("vary training clips: speed, colour, noise, length", False)
+    left_out_classes: list[str] = _field("classes to keep out of training, for R0", ())
     gap: float = _field("seconds of silence between two sounds", 0.0)
     crossfade: float = _field("seconds of overlap of two sounds in sequence", 0.0)
 
@@ -107,9 +109,7 @@ class RunArguments:
     eval_tasks: list[str] = _field("ZSTE tasks at each evaluation", ("1", "3A", "3B", "3O", "5A", "8", "G"))
     report_groups: int | None = _field("ZSTE groups of the final table (default: one per test clip)", None)
     report_tasks: list[str] = _field("ZSTE tasks of the final table", ZSTE_TASKS)
-    families: list[str] = _field(
-        "families of wordings that the final table asks apart (default: those that training left out)", ()
-    )
+    families: list[str] = _field("families of wordings asked apart (default: those left out)", ())
     retrieval: bool = _field(
         "ask in the final table for captions of recordings, and recordings of captions, too", False
     )
@@ -251,7 +251,8 @@ def parse(stage: str, argv: Sequence[str], defaults: Path) -> Config:
 def _resolve(stage: str, given: Mapping[str, Any]) -> Config:
     _check_json(given)
     resolved = {"output_dir": "", **given}
-    if given.get("pairs") and stage == "stage_b" and PAIR not in given.get("views", ()):
+    mixed = given.get("pairs") and not given.get("streaming")  # streamed pairs are no view: they come beside the groups
+    if mixed and stage == "stage_b" and PAIR not in given.get("views", ()):
         resolved["views"] = [*given.get("views", STAGE_B_VIEWS), PAIR]
     if stage == "plain_pairs" and given.get("source") == TACOS and given.get("views", ["forward"]) == ["forward"]:
         resolved["views"] = list(STAGE_B_VIEWS)  # the recipe's own one view teaches no order

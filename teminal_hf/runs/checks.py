@@ -27,6 +27,7 @@ _BOUNDS = {
     "reference_size": Bound(1),
     "n_groups": Bound(2, 100_000_000),  # a contrast needs two; no memory holds more rows
     "clips_per_class": Bound(1),
+    "shuffle_buffer": Bound(0),
     "positions": Bound(0, 1),
     "gap": Bound(0),
     "margin": Bound(0),
@@ -125,6 +126,8 @@ def check(config: "Config") -> None:
     _check_views(config)
     _check_evaluation(config)
     _check_known(config)
+    if data.streaming:
+        _check_streaming(config)
     if args.push_to_hub and not args.hub_model_id:
         raise ConfigError("push_to_hub needs a name: --hub_model_id USER/NAME, or NAME in your own namespace")
     check_training(args)
@@ -166,9 +169,10 @@ def _check_views(config: "Config") -> None:
             f"views {', '.join(args.views)} are stage A's, and teach no order: is this a file of stage A? Run it by "
             f"`teminal train stage_a`, or add some of {', '.join(STAGE_B_VIEWS)}"
         )
-    if (PAIR in args.views) != bool(data.pairs):
+    if (PAIR in args.views) != bool(data.pairs and not data.streaming):
         raise ConfigError(
-            "the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair"
+            "the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair; pairs that "
+            "are streamed come beside the views, without one"
         )
     if (args.retention or args.mixture) and stage == "plain_pairs":
         raise ConfigError("retention and mixture are about clips, and plain pairs have none: set them to 0")
@@ -204,6 +208,25 @@ def _check_evaluation(config: "Config") -> None:
             f"metric_for_best_model {args.metric_for_best_model} is not computed; with these eval_tasks there are "
             f"{', '.join(computed)}"
         )
+
+
+def _check_streaming(config: "Config") -> None:
+    data, args = config.data, config.training
+    if config.stage == "stage_b" and data.pairs:  # beside groups, which have epochs and may be cached
+        return
+    if config.stage != "plain_pairs":
+        raise ConfigError(
+            f"streaming is of plain_pairs and of stage B's --pairs: groups of {config.stage} join any clip with any "
+            "other, so clips are decoded once and kept on disk. Leave it out"
+        )
+    if data.source == TACOS:
+        raise ConfigError(f"{TACOS} cannot be streamed: its scenes are cut from recordings by number; leave it out")
+    if config.run.cache_prefix:
+        raise ConfigError("streaming keeps nothing, and cache_prefix keeps what is heard: set one of them to false")
+    if "epoch" in (args.save_strategy, args.logging_strategy):
+        raise ConfigError("a stream is one long epoch: set save_strategy and logging_strategy to steps or no")
+    if args.dataloader_drop_last:
+        raise ConfigError("dataloader_drop_last: all batches of a stream are of one size; leave it out")
 
 
 def _check_known(config: "Config") -> None:

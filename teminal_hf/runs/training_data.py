@@ -1,6 +1,7 @@
 """Data of a run: groups or caption pairs to train on, the clips that it is judged by, and what its base knows."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.licences import licence_of_clips
 from teminal_hf.clips.recordings import load_rows
 from teminal_hf.clips.sources import own_splits, unlabelled_clips
+from teminal_hf.clips.streams import open_stream
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.caption_pairs import CaptionPairs
+from teminal_hf.data.caption_pairs import CaptionPairs, CaptionStream
 from teminal_hf.data.captions import warn_of_held_out
 from teminal_hf.data.groups import GroupDataset, plan
 from teminal_hf.data.mixing import GroupsWithPairs
@@ -39,6 +41,7 @@ class TrainingData:
 
     train: Any
     validation: Any = None
+    pairs: CaptionStream | None = None  # beside the training rows
     train_clips: ClipTable | None = None
     reference_clips: ClipTable | None = None  # of another source than the training's
     validation_clips: ClipTable | None = None
@@ -89,10 +92,12 @@ def group_data(config: Config, clips: ClipTable, folds: Mapping[str, Sequence[in
     }
     if config.stage == "stage_b":
         warn_of_held_out({row[f"{view}_caption"] for row in groups["train"].manifest for view in views})
-    rows = _with_pairs(data, groups, extractor) if data.pairs else groups
+    stream = _stream(config, str(data.pairs), extractor) if data.pairs and data.streaming else None
+    rows = _with_pairs(data, groups, extractor) if data.pairs and stream is None else groups
     return TrainingData(
         rows["train"],
         rows.get("validation"),
+        stream,
         tables["train"],
         _reference_clips(config, extractor),
         tables["validation"] if config.validates else None,
@@ -132,7 +137,49 @@ def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
         return TrainingData(scenes)
     if data.source is not None and data.data_dir is not None:
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
-    return TrainingData(_load_pairs(data, str(data.source or data.data_dir), data.audio_column, extractor))
+    source = str(data.source or data.data_dir)
+    if data.streaming:
+        return TrainingData(_stream(config, source, extractor))
+    return TrainingData(_load_pairs(data, source, data.audio_column, extractor))
+
+
+def _stream(config: Config, source: str, extractor: Any) -> CaptionStream:
+    data, args, plain = config.data, config.training, config.stage == "plain_pairs"
+    column, flag = (data.audio_column, "--audio_column") if plain else (data.pairs_audio_column, "--pairs_audio_column")
+    stream = open_stream(source, column, [data.text_column], audio_flag=flag)
+    readers = args.world_size * max(1, args.dataloader_num_workers)
+    if not stream.deals_shards(readers):
+        logger.warning(
+            "%d shard(s) for %d readers (processes x dataloader_num_workers): each reads them all and keeps one row of "
+            "%d. A number of shards that %d divides would be read once",
+            stream.n_shards,
+            readers,
+            readers,
+            readers,
+        )
+    return CaptionStream(stream, data.text_column, extractor, args.seed, data.shuffle_buffer)
+
+
+def with_length(config: Config, data: TrainingData) -> Config:
+    """`config` with the `max_steps` that its epochs come to, where the data is a stream; said in one line.
+
+    Raises:
+        ConfigError: neither the steps are given nor is the number of rows known.
+    """
+    args, pairs = config.training, data.train
+    if not isinstance(pairs, CaptionStream):
+        return config
+    if args.max_steps > 0:
+        return config
+    if pairs.stream.n_rows is None:
+        raise ConfigError(
+            "how many rows the stream has is not known without reading it, so num_train_epochs says nothing: set "
+            "max_steps (rows x epochs / rows in a batch of all processes)"
+        )
+    batch = args.per_device_train_batch_size * args.world_size
+    steps = math.ceil(math.ceil(pairs.stream.n_rows / batch) * args.num_train_epochs / args.gradient_accumulation_steps)
+    logger.info("%d rows: %d steps are %g epoch(s)", pairs.stream.n_rows, steps, args.num_train_epochs)
+    return replace(config, training=replace(args, max_steps=steps))
 
 
 def _with_pairs(data: DataArguments, groups: Mapping[str, GroupDataset], extractor: Any) -> dict[str, GroupsWithPairs]:
@@ -166,7 +213,9 @@ def _load_pairs(
 
 
 def warn_of_long_captions(data: TrainingData, processor: Any) -> None:
-    """One warning with the number of captions that are longer than what the text tower reads."""
+    """One warning with the number of captions that are longer than what the text tower reads; not of a stream."""
+    if isinstance(data.train, CaptionStream):
+        return
     names = ("forward_caption", f"{PAIR}_caption")
     captions = {row[name] for row in data.train.manifest for name in names if name in row}
     captions |= set(getattr(data.train, "captions", ()))

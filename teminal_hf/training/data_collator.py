@@ -12,6 +12,7 @@ from teminal_hf.audio.features import features_of
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.groups import plain_caption, view_meanings
 from teminal_hf.models.tokenizer import tokenize
+from teminal_hf.training.config import TeminalConfig
 
 
 @dataclass
@@ -34,13 +35,27 @@ class GroupCollator:
     mixture: bool = False
     on_device: bool = False
 
+    @classmethod
+    def of(cls, processor: Any, args: TeminalConfig) -> "GroupCollator":
+        """As a training with these arguments needs it."""
+        return cls(
+            processor,
+            args.views,
+            plain_wording=args.plain_share > 0,
+            mixture=args.mixture > 0,
+            on_device=args.features_on_device,
+        )
+
     def __post_init__(self) -> None:
         self.hear = features_of(self.processor.feature_extractor)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        return self.audio(rows) | self.text(rows)
+
+    def audio(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The part of the batch that needs no captions."""
         waveforms = self.waveforms(rows)
-        audio = {"waveforms": waveforms} if self.on_device else {"input_features": self.hear(waveforms)}
-        return audio | self.text(rows)
+        return {"waveforms": waveforms} if self.on_device else {"input_features": self.hear(waveforms)}
 
     def waveforms(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Every view, followed by silence up to the model's window (K*N, samples)."""

@@ -37,26 +37,25 @@ class Batch:
         meanings: (W, K, n, m) keys of what the captions say, as `GroupCollator` gives them: a caption whose first key
             is among a recording's is no negative of it.
         rank: this process, of W.
-        n_groups: how many groups count, the first of them; those after are there to make all processes' shares of one
-            size (None: all count).
+        counts: how many groups of each process count, the first of its own; those after are there to make all
+            processes' shares of one size (None: all count).
     """
 
     audio_embeds: Tensor
     text_embeds: Tensor
     meanings: Tensor
     rank: int = 0
-    n_groups: int | None = None
+    counts: Sequence[int] | None = None
 
     def of(self, views: Sequence[int]) -> "Batch":
         """The same groups, of the K views these alone."""
         audio, text, meanings = (t[:, list(views)] for t in (self.audio_embeds, self.text_embeds, self.meanings))
-        return Batch(audio, text, meanings, self.rank, self.n_groups)
+        return Batch(audio, text, meanings, self.rank, self.counts)
 
     @property
     def counted(self) -> int:
         """How many groups count."""
-        everyone = self.meanings.shape[0] * self.meanings.shape[2]
-        return everyone if self.n_groups is None else min(self.n_groups, everyone)
+        return self.meanings.shape[0] * self.meanings.shape[2] if self.counts is None else sum(self.counts)
 
     def is_whole(self, block: int) -> bool:
         """Whether this process has all rows, and few enough to hold all pairs at once."""
@@ -64,17 +63,21 @@ class Batch:
         return processes == 1 and self.counted == groups and (views * groups) ** 2 <= block
 
 
-def own_batch(audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, n_groups: int | None = None) -> Batch:
+def own_batch(
+    audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, counts: Sequence[int] | None = None
+) -> Batch:
     """Of this process' view blocks, (K*n, ...) each, alone."""
     audio, text, meanings = (tensor.unflatten(0, (n_views, -1))[None] for tensor in (audio, text, meanings))
-    return Batch(audio, text, meanings, n_groups=n_groups)
+    return Batch(audio, text, meanings, counts=counts)
 
 
-def gathered_batch(audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, n_groups: int | None = None) -> Batch:
+def gathered_batch(
+    audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, counts: Sequence[int] | None = None
+) -> Batch:
     """Of all processes' view blocks, (K*n, ...) each; all processes come here, with blocks of one size."""
     both = gather(torch.stack([audio, text])).unflatten(2, (n_views, -1))
     keys = gather_meanings(meanings).unflatten(1, (n_views, -1))
-    return Batch(both[:, 0], both[:, 1], keys, torch.distributed.get_rank(), n_groups)
+    return Batch(both[:, 0], both[:, 1], keys, torch.distributed.get_rank(), counts)
 
 
 def temporal_share(
@@ -128,7 +131,7 @@ def _rows(batch: Batch, logit_scale: Tensor, table: Tensor | None, block: int) -
         torch.arange(processes), torch.arange(views), torch.arange(groups)
     ).T.to(audio.device)  # fmt: skip
     places = torch.stack([view, rank * groups + group])
-    counts = places[1] < batch.counted
+    counts = group < torch.tensor(batch.counts or [groups] * processes, device=audio.device)[rank]
     mine = slice(batch.rank * views * groups, (batch.rank + 1) * views * groups)
     share = counts[mine].to(audio) * (processes / batch.counted)
     table = None if table is None else table.to(audio)

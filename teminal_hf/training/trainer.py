@@ -29,17 +29,21 @@ from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_l
 from teminal_hf.training.push_mixin import PushMixin
 from teminal_hf.training.retention import Drawn, Reference
 from teminal_hf.training.sharded_losses import Batch, gathered_batch, infonce_share, own_batch, temporal_share
+from teminal_hf.training.streams import StreamMixin
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 
 
-class TeminalTrainer(PushMixin, WholeCheckpoints):
+class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
     """Post-trains a `ClapModel` or `PeAudioModel` prepared by `apply_stage` on groups of views.
 
     Every batch makes one forward through each tower for all views of all groups. With several processes each computes
     the loss of its own rows against those of all, gathered with their gradient, so that loss and gradients are those of
     one process with the whole batch, the last and smaller one of an epoch among them. The named parts of the loss are
     logged as `loss_<part>`.
+
+    Training rows may be a `CaptionStream` (its own loader makes batches of it, without end), and so may pairs beside
+    them (`pairs=`, read by `pairs_workers=`): each step hears as many as groups, contrasted among themselves.
 
     Args:
         reference: what the starting checkpoint knows, filled; needed for `retention` and `mixture`.
@@ -103,14 +107,14 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As in `Trainer`, with log-mels in the place of waveforms."""
-        tensors = super()._prepare_inputs(inputs)
-        if "waveforms" in tensors:
-            if self._hear is None:
-                assert isinstance(self.data_collator, GroupCollator)  # it gave them
-                extractor = self.data_collator.processor.feature_extractor
-                self._hear = features_of(extractor).to(device_of_features(self.args.device))
-            waveforms = tensors.pop("waveforms").to(self._hear.device)
-            tensors["input_features"] = self._hear(waveforms).to(self.args.device)
+        tensors: dict[str, Any] = super()._prepare_inputs(inputs)
+        for part in (tensors, tensors.get("pairs", {})):
+            if "waveforms" in part:
+                if self._hear is None:
+                    processor: Any = getattr(self.data_collator, "processor", self.processing_class)
+                    self._hear = features_of(processor.feature_extractor).to(device_of_features(self.args.device))
+                waveforms = part.pop("waveforms").to(self._hear.device)
+                part["input_features"] = self._hear(waveforms).to(self.args.device)
         return tensors
 
     def compute_loss(
@@ -126,18 +130,27 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
                 module.training = False  # as the step of a small model
         tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
         meanings, clips = tensors.pop("meanings"), tensors.pop("clips", None)
-        n_groups: Any = tensors.pop("n_groups", None)
+        counts: Any = tensors.pop("counts", None)
         drawn = self._draw() if model.training else None
-        outputs = model(**tensors, chunk_rows=self._chunk_rows, also=None if drawn is None else drawn.inputs)
-        audio, text = outputs.audio_embeds[: len(meanings)], outputs.text_embeds[: len(meanings)]
-        parts = self.contrast(audio, text, meanings, gather=model.training, n_groups=n_groups)
+        also: dict[str, Any] | None = None if drawn is None else drawn.inputs
+        pairs, pair_meanings, pair_counts = self.pop_pairs(tensors)
+        if pairs is not None:
+            also = {**pairs, "also": also}
+        outputs = model(**tensors, chunk_rows=self._chunk_rows, also=also)
+        sizes = [len(meanings), len(pair_meanings), len(outputs.audio_embeds) - len(meanings) - len(pair_meanings)]
+        audio, pair_audio, also_audio = outputs.audio_embeds.split(sizes)
+        text, pair_text, also_text = outputs.text_embeds.split([*sizes[:2], len(outputs.text_embeds) - sum(sizes[:2])])
+        parts = self.contrast(audio, text, meanings, gather=model.training, counts=counts)
+        if pairs is not None:
+            batch = self._batch(pair_audio, pair_text, pair_meanings, 1, model.training, pair_counts)
+            parts["pairs"] = infonce_share(batch, towers_of(self.model).scale, whole=self._infonce)["loss"]
+            parts["loss"] = parts["loss"] + self.args.pairs_weight * parts["pairs"]
         if drawn is not None:
             assert self.reference is not None
             if self.args.retention:
-                also_audio, also_text = outputs.audio_embeds[len(meanings) :], outputs.text_embeds[len(meanings) :]
                 parts["retention"] = self.reference.departure(also_audio, also_text, drawn)
             if self.args.mixture and clips is not None:
-                parts["mixture"] = self._mixture(audio, clips, drawn.sentence, n_groups)
+                parts["mixture"] = self._mixture(audio, clips, drawn.sentence, counts)
             for name in ("retention", "mixture"):
                 parts["loss"] = parts["loss"] + getattr(self.args, name) * parts.get(name, 0)
         if not parts["loss"].isfinite():
@@ -172,7 +185,7 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         return training and self.state.global_step < self.args.plain_share * self.state.max_steps
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer`; the last batch of an epoch says how many groups of all processes' count (`n_groups`).
+        """As in `Trainer`; the last batch of an epoch says how many groups of each process count (`counts`).
 
         All processes' shares are of one size: accelerate fills the last ones up with groups of the first. One process,
         to which several must be equal, takes a smaller batch there.
@@ -180,8 +193,10 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         batches, n_items = super().get_batch_samples(*args, **kwargs)
         ends = batches and self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last
         if ends and self.args.world_size > 1 and isinstance(self.train_dataset, Sized):
-            n_groups = len(self.train_dataset) % (self._train_batch_size * self.args.world_size)
-            batches[-1] |= {"n_groups": n_groups} if n_groups else {}
+            size, processes = self._train_batch_size, self.args.world_size
+            n_groups = len(self.train_dataset) % (size * processes)
+            counts = [min(max(n_groups - rank * size, 0), size) for rank in range(processes)]
+            batches[-1] |= {"counts": counts} if n_groups else {}
         return batches, n_items
 
     def contrast(
@@ -191,16 +206,15 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
         meanings: Tensor,
         *,
         gather: bool,
-        n_groups: int | None = None,
+        counts: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Named losses of a batch in view blocks, (K*N, D) embeddings and (K*N, m) meanings.
 
-        With `gather` they are this process' shares of those of all processes' batches, of which the first `n_groups`
-        groups count; see `Batch`.
+        With `gather` they are this process' shares of those of all processes' batches, of which the first groups
+        count, so many of each process; see `Batch`.
         """
         views, args = list(self.args.views), self.args
-        batch = gathered_batch if gather and args.world_size > 1 else own_batch
-        everything = batch(audio_embeds, text_embeds, meanings, len(views), n_groups)
+        everything = self._batch(audio_embeds, text_embeds, meanings, len(views), gather, counts)
 
         def of(names: Sequence[str]) -> Batch:
             return everything.of([views.index(name) for name in names])
@@ -224,17 +238,21 @@ class TeminalTrainer(PushMixin, WholeCheckpoints):
             losses["loss"] = losses.get("loss", 0) + args.pairs_weight * losses["pairs"]
         return losses
 
-    def _mixture(self, audio: Tensor, clips: Tensor, sentence: int, n_groups: int | None) -> Tensor:
+    def _batch(self, audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, gather: bool, counts: Any) -> Batch:
+        batch = gathered_batch if gather and self.args.world_size > 1 else own_batch
+        return batch(audio, text, meanings, n_views, counts)
+
+    def _mixture(self, audio: Tensor, clips: Tensor, sentence: int, counts: Sequence[int] | None) -> Tensor:
         """This process' share of `Reference.mixture` over all processes' recordings of groups that count."""
         assert self.reference is not None
-        n, rank, processes = len(audio) // len(self.args.views), self.args.process_index, self.args.world_size
-        n_groups = n * processes if n_groups is None else n_groups
-        here = min(max(n_groups - rank * n, 0), n)
+        n, processes = len(audio) // len(self.args.views), self.args.world_size
+        counts = counts or [n] * processes
+        here = counts[self.args.process_index]
         rows = torch.tensor([[view != PAIR and i < here for i in range(n)] for view in self.args.views]).flatten()
         if not rows.any():
             return audio.new_zeros(())
         rows = rows.to(audio.device)
-        return self.reference.mixture(audio[rows], clips[rows], sentence) * (here * processes / n_groups)
+        return self.reference.mixture(audio[rows], clips[rows], sentence) * (here * processes / sum(counts))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         plain = None if isinstance(self.model, PeftModel) else unwrap_model(self.model)

@@ -58,15 +58,36 @@ def test_the_mean_of_the_shares_is_the_whole(
     inputs = [audio.requires_grad_(), text.requires_grad_(), scale]
     whole = whole_loss(audio, text, meanings, scale, temporal)
     dealt = torch.arange(processes * per_process) % counted
+    counts = [min(max(counted - rank * per_process, 0), per_process) for rank in range(processes)]
     shares = []
     for rank in range(processes):
-        batch = Batch(*(by_process(t[:, dealt], processes) for t in (audio, text, meanings)), rank, counted)
+        batch = Batch(*(by_process(t[:, dealt], processes) for t in (audio, text, meanings)), rank, counts)
         if temporal:
             shares.append(temporal_share(batch, VIEWS[:n_views], scale, ALPHAS, BETA, block=block))
         else:
             shares.append(infonce_share(batch, scale, block=block))
     mean = {name: torch.stack([share[name] for share in shares]).mean() for name in whole}
     assert all(share.keys() == whole.keys() for share in shares)
+    torch.testing.assert_close(mean, whole, **EXACT)
+    torch.testing.assert_close(gradients(mean, inputs), gradients(whole, inputs), **EXACT)
+
+
+@pytest.mark.parametrize("counts", [(3, 0, 2), (1, 3, 1), (0, 0, 2), (2, 3, 3)], ids=str)
+@pytest.mark.parametrize("temporal", [True, False])
+def test_any_process_may_have_fewer_groups_that_count(temporal: bool, counts: tuple[int, ...]) -> None:
+    """As at the end of a pass over a stream; what does not count is anything."""
+    kept = torch.tensor([rank * 3 + i for rank, count in enumerate(counts) for i in range(count)])
+    audio, text, meanings = make_rows(2, 9)
+    scale = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    inputs = [audio.requires_grad_(), text.requires_grad_(), scale]
+    whole = whole_loss(audio[:, kept], text[:, kept], meanings[:, kept], scale, temporal)
+    shares = []
+    for rank in range(len(counts)):
+        batch = Batch(*(by_process(t, len(counts)) for t in (audio, text, meanings)), rank, counts)
+        shares.append(
+            temporal_share(batch, VIEWS[:2], scale, ALPHAS, BETA) if temporal else infonce_share(batch, scale)
+        )
+    mean = {name: torch.stack([share[name] for share in shares]).mean() for name in whole}
     torch.testing.assert_close(mean, whole, **EXACT)
     torch.testing.assert_close(gradients(mean, inputs), gradients(whole, inputs), **EXACT)
 

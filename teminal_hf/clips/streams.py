@@ -1,0 +1,167 @@
+"""Rows of a data set read in passing, shard by shard: nothing is fetched or decoded before the first of them."""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from datasets import Audio, IterableDataset, Value, load_dataset_builder
+from datasets.distributed import split_dataset_by_node
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+from teminal_hf.audio.waveform import Waveform
+from teminal_hf.clips.audio_column import from_base, need_columns, read_audio_value, sample_type
+from teminal_hf.errors import DataError, NotFoundError, TeminalError
+from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
+
+_BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
+_NAMES = ("__key__", "id", "file_name", "filename")  # columns that tell a person which row it is
+_UNREADABLE = (DatasetsError, OSError, ValueError, RuntimeError, tarfile.TarError, pyarrow.ArrowException)
+# Of several shards at once `datasets` 5.2 holds a row group each, and waits 5 s for its threads at the end of a pass.
+_ONE = {name: 1 for name in ("max_buffer_input_shards",) if name in signature(IterableDataset.shuffle).parameters}
+_EVEN = 16  # shards a reader, from which on it matters little that one reader has one more than another
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """The split `train` of a data set, undecoded, in shards.
+
+    Args:
+        source: its name.
+        rows: its rows.
+        audio_column: holds what `AudioColumn` reads.
+        samples: the type of samples of a column of arrays.
+        base: the folder that relative paths start from.
+        n_rows: how many there are, where the data set says so; None where only reading it would tell.
+    """
+
+    source: str
+    rows: IterableDataset
+    audio_column: str
+    samples: str | None = None
+    base: Path | None = None
+    n_rows: int | None = None
+
+    @property
+    def n_shards(self) -> int:
+        return int(self.rows.num_shards)
+
+    def deals_shards(self, readers: int) -> bool:
+        """Whether each reader has shards of its own. With few shards that do not divide evenly each reads all of them,
+        and keeps every `readers`-th row."""
+        return self.n_shards % readers == 0 or self.n_shards >= _EVEN * readers
+
+    def share(
+        self, reader: int, readers: int, *, seed: int, passing: int, buffer: int, skip: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of one of `readers`, who have every row once between them.
+
+        Shards, and rows among the next `buffer` of them, come in an order that `seed` and the number of the pass fix;
+        with a buffer of 0, in that of the data set. The first `skip` are read and passed over.
+
+        Raises:
+            DataError: a shard that cannot be read.
+        """
+        rows = self.rows
+        dealt = self.n_shards % readers and self.deals_shards(readers)
+        if dealt:
+            rows = rows.shard(num_shards=readers, index=reader)
+        if buffer:
+            rows = rows.shuffle(seed=seed, buffer_size=buffer, **_ONE)
+        if readers > 1 and not dealt:
+            rows = split_dataset_by_node(rows, rank=reader, world_size=readers)
+        if buffer:
+            rows.set_epoch(passing)  # of this data set alone: what is made of it begins at 0
+        try:
+            yield from islice(iter(rows), skip, None)
+        except _UNREADABLE as error:
+            raise DataError(f"{self.source} cannot be read on: {' '.join(str(error).split())}") from error
+
+    def waveform(self, row: dict[str, Any], sampling_rate: int) -> Waveform:
+        """The recording of a row, mono, at `sampling_rate` Hz.
+
+        Raises:
+            BadClipError: nothing that can be used.
+        """
+        return read_audio_value(from_base(row[self.audio_column], self.base), sampling_rate, self.samples)
+
+    def name(self, row: dict[str, Any]) -> str:
+        """By what a person finds the row."""
+        cell = row[self.audio_column]
+        path = cell.get("path") if isinstance(cell, dict) else cell if isinstance(cell, str) else None
+        return str(next((row[name] for name in _NAMES if row.get(name)), path or "without a name"))
+
+
+def open_stream(
+    source: str, audio_column: str, others: Sequence[str] = (), *, audio_flag: str = "--audio_column"
+) -> RowStream:
+    """The stream of a data set of the Hub, a folder of parquet or tar (webdataset) files, or one such file.
+
+    Args:
+        others: columns to read beside the recording; "json.text" is the field `text` of the column `json`.
+
+    Raises:
+        NotFoundError: nothing there.
+        DataError: it cannot be read in passing, has no split train, or lacks a column.
+        OfflineError: not on this machine, and the Hub may not be asked.
+    """
+    path = Path(source)
+    try:
+        if path.is_file():
+            if path.suffix not in _BUILDERS:
+                raise DataError(f"{source} cannot be streamed: of files, those in {' and '.join(_BUILDERS)} can")
+            builder = load_dataset_builder(_BUILDERS[path.suffix], data_files={"train": [str(path.resolve())]})
+        elif path.exists():
+            builder = load_dataset_builder(str(path.resolve()))
+        else:
+            with saying_what_to_fetch(source, fetching_data(source)):
+                builder = load_dataset_builder(source)
+        splits = builder.as_streaming_dataset()
+    except DatasetNotFoundError as error:
+        raise NotFoundError(f"there is no folder, file or data set of the Hub {source!r} ({error})") from error
+    except TeminalError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{source} holds no parquet and no tar files, which can be streamed: {error}") from error
+    except _UNREADABLE as error:
+        raise DataError(f"{source} cannot be streamed: {' '.join(str(error).split())}") from error
+    if "train" not in splits:
+        raise DataError(f"the data set has no train split; it has {', '.join(splits)}")
+    rows = splits["train"]
+    if rows.features is None:
+        raise DataError(
+            f"{source} does not say of which columns and types it is, so it cannot be streamed; store it as parquet, "
+            "or leave out --streaming"
+        )
+    needed = {audio_column: audio_flag} | {name.partition(".")[0]: "--text_column" for name in others}
+    need_columns(needed, rows.features, source, needed)
+    kept = [*needed, *(name for name in _NAMES if name in rows.features and name not in needed)]
+    feature = rows.features[audio_column]
+    samples = sample_type(feature, f"column {audio_column!r}", audio_flag)
+    rows = rows.select_columns(kept)
+    if isinstance(feature, Audio):
+        # Not `Audio(decode=False)`, which encodes what tars hold once more, by torchcodec.
+        rows = rows.cast_column(audio_column, {"bytes": Value("binary"), "path": Value("string")})
+    return RowStream(source, rows, audio_column, samples, _base(path), _count(builder))
+
+
+def _base(path: Path) -> Path | None:
+    if not path.exists():
+        return None
+    return path.parent if path.is_file() else path
+
+
+def _count(builder: Any) -> int | None:
+    """Rows of the split train, where something says so without reading them: its card, or the ends of parquet files."""
+    said = (builder.info.splits or {}).get("train")
+    if said is not None and said.num_examples:
+        return int(said.num_examples)
+    files = [Path(str(file)) for file in (builder.config.data_files or {}).get("train", [])]
+    if not files or not all(file.suffix == ".parquet" and file.is_file() for file in files):
+        return None
+    return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
