@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         in_quiet_environment(args.threads)
         print(json.dumps(train(Path(args.child[0]), args.child[1], int(args.child[2]))))
         return
-    sizes, decoded, a_shard = ((40, 80), (40,), 20) if args.smoke else (ROWS, DECODED_ROWS, A_SHARD)
+    sizes, decoded, a_shard = ((40,), (40,), 20) if args.smoke else (ROWS, DECODED_ROWS, A_SHARD)
     steps, repeats = (3, 1) if args.smoke else (100, args.repeats)
     found: dict[str, list[Measured]] = {}
     with tempfile.TemporaryDirectory() as scratch:

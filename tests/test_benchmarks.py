@@ -159,7 +159,7 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
     for command in (["-c", code], [*contestant, json.dumps(job)]):
         done = subprocess.run(
             [sys.executable, *command], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         said.append(done.stdout)
