@@ -81,7 +81,7 @@ def load_rows(source: str, audio_column: str = "audio", label_column: str | None
         return Rows(_folder_of_classes(path, sounds, audio_column, label_column), path)
     if all(file.suffix in _NO_DATA or file.is_dir() for file in path.rglob("*")):
         raise _nothing_in(path)
-    return Rows(_loaded(source), _data_folder(path))
+    return Rows(_loaded(source), data_folder(path))
 
 
 def _nothing_in(folder: Path) -> DataError:
@@ -119,7 +119,7 @@ def _saved(source: str) -> DatasetDict:
     return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
 
 
-def _data_folder(root: Path) -> Path:
+def data_folder(root: Path) -> Path:
     """The folder of the data files, if they lie in one."""
     folders = {table.parent for suffix in TABLES for table in root.rglob(f"*{suffix}")}
     return folders.pop() if len(folders) == 1 else root

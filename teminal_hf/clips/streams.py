@@ -16,6 +16,7 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.audio_column import from_base, need_columns, read_audio_value, sample_type
+from teminal_hf.clips.recordings import data_folder
 from teminal_hf.errors import DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
@@ -153,7 +154,7 @@ def open_stream(
 def _base(path: Path) -> Path | None:
     if not path.exists():
         return None
-    return path.parent if path.is_file() else path
+    return path.parent if path.is_file() else data_folder(path)
 
 
 def _count(builder: Any) -> int | None:

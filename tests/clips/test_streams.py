@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from support.clips import tone
-from support.shards import RATE, write_parquet, write_tars
+from support.shards import RATE, sound, write_parquet, write_tars
 from teminal_hf.clips.streams import RowStream, open_stream
 from teminal_hf.errors import BadClipError, DataError, NotFoundError
 
@@ -75,6 +76,19 @@ def test_tars_are_read_as_parquet_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(stream.waveform(first, RATE), tone(300, 0.4, RATE), atol=1 / 32767)
     alone = open_stream(str(folder / "train-00001.tar"), "wav", ["json.text"])
     assert [row["__key__"] for row in alone.share(0, 1, seed=0, passing=0, buffer=0)] == ["0003", "0004", "0005"]
+
+
+def test_paths_start_from_the_folder_of_the_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    (folder / "a.wav").write_bytes(sound(0))
+    Dataset.from_dict({"audio": ["a.wav", "b.wav"], "text": ["0", "1"]}).to_parquet(folder / "train.parquet")
+    stream = open_stream(str(tmp_path / "set"), "audio", ["text"])
+    there, missing = stream.share(0, 1, seed=0, passing=0, buffer=0)
+    np.testing.assert_allclose(stream.waveform(there, RATE), tone(300, 0.4, RATE), atol=1 / 32767)
+    assert stream.name(missing) == "b.wav"
+    with pytest.raises(BadClipError, match="there is no such file"):
+        stream.waveform(missing, RATE)
 
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
