@@ -167,9 +167,7 @@ def with_length(config: Config, data: TrainingData) -> Config:
         ConfigError: neither the steps are given nor is the number of rows known.
     """
     args, pairs = config.training, data.train
-    if not isinstance(pairs, CaptionStream):
-        return config
-    if args.max_steps > 0:
+    if not isinstance(pairs, CaptionStream) or args.max_steps > 0:
         return config
     if pairs.stream.n_rows is None:
         raise ConfigError(

@@ -137,14 +137,13 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
         if pairs is not None:
             also = {**pairs, "also": also}
         outputs = model(**tensors, chunk_rows=self._chunk_rows, also=also)
-        sizes = [len(meanings), len(pair_meanings), len(outputs.audio_embeds) - len(meanings) - len(pair_meanings)]
-        audio, pair_audio, also_audio = outputs.audio_embeds.split(sizes)
-        text, pair_text, also_text = outputs.text_embeds.split([*sizes[:2], len(outputs.text_embeds) - sum(sizes[:2])])
+        ends = [len(meanings), len(meanings) + len(pair_meanings)]
+        audio, pair_audio, also_audio = outputs.audio_embeds.tensor_split(ends)
+        text, pair_text, also_text = outputs.text_embeds.tensor_split(ends)
         parts = self.contrast(audio, text, meanings, gather=model.training, counts=counts)
         if pairs is not None:
             batch = self._batch(pair_audio, pair_text, pair_meanings, 1, model.training, pair_counts)
-            parts["pairs"] = infonce_share(batch, towers_of(self.model).scale, whole=self._infonce)["loss"]
-            parts["loss"] = parts["loss"] + self.args.pairs_weight * parts["pairs"]
+            self._add_pairs(parts, batch)
         if drawn is not None:
             assert self.reference is not None
             if self.args.retention:
@@ -233,10 +232,14 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
                 losses["loss"] = losses["loss"] + args.rehearsal * infonce["loss"]
             else:
                 losses = infonce
-        if PAIR in views:  # among themselves: what else their captions may hold of is not known
-            losses["pairs"] = infonce_share(of([PAIR]), scale, whole=self._infonce)["loss"]
-            losses["loss"] = losses.get("loss", 0) + args.pairs_weight * losses["pairs"]
+        if PAIR in views:
+            self._add_pairs(losses, of([PAIR]))
         return losses
+
+    def _add_pairs(self, losses: dict[str, Tensor], pairs: Batch) -> None:
+        """Contrasted among themselves: what else their captions may hold of is not known."""
+        losses["pairs"] = infonce_share(pairs, towers_of(self.model).scale, whole=self._infonce)["loss"]
+        losses["loss"] = losses.get("loss", 0) + self.args.pairs_weight * losses["pairs"]
 
     def _batch(self, audio: Tensor, text: Tensor, meanings: Tensor, n_views: int, gather: bool, counts: Any) -> Batch:
         batch = gathered_batch if gather and self.args.world_size > 1 else own_batch
