@@ -6,7 +6,7 @@ METHOD: tuple[str, ...] = (
     *("text_column", "pairs_audio_column", "audio_column", "label_column", "fold_column"),
     *("group_column", "clips_per_class"),
     *("n_groups", "connectives", "overlap_connectives", "leave_out", "positions", "left_out_classes", "augment"),
-    *("gap", "crossfade", "margin"),
+    *("gap", "crossfade", "margin", "streaming", "shuffle_buffer"),
     "views",
     *("audio_blocks", "text_layers", "text_pooler", "projections", "tuning", "lora_rank"),
     *("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta", "rehearsal"),
