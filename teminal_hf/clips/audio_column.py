@@ -170,6 +170,15 @@ def _array(value: Any, samples: str | None) -> NDArray[np.float32]:
                 "store them in their own type (uint8, uint16), or as floats from -1 to 1"
             )
         return (array / 32768).astype(np.float32)
+    if array.dtype == np.int32 and array.size:
+        loudest = max(abs(int(array.min())), abs(int(array.max())))
+        # 48 dB below full scale at most, and with all 32 bits in use: they are of 24 or 16 bits, not shifted up.
+        if 0 < loudest <= 2**23 and (array % 256).any():
+            bits = 16 if loudest <= 2**15 else 24
+            raise BadClipError(
+                f"holds 32-bit integers up to {loudest}, as samples of {bits} bits are: {2 ** (32 - bits)} times too "
+                f"quiet. Multiply them by that, or store them as floats from -1 to 1 (divided by {2 ** (bits - 1)})"
+            )
     half = 2.0 ** (bits - 1)
     return ((array - half if array.dtype.kind == "u" else array) / half).astype(np.float32)
 

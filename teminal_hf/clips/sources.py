@@ -200,24 +200,32 @@ def one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
 
 def own_splits(dataset: Dataset) -> list[str] | None:
     """Of each row its split, where a column `split` or the like tells it; None where none does."""
-    for column in SPLIT_COLUMNS:
-        if is_text(dataset.features.get(column)) and (splits := splits_of(dataset[column][:])):
+    for name in SPLIT_COLUMNS:
+        column = _column(dataset, name)
+        if column and is_text(dataset.features[column]) and (splits := splits_of(dataset[column][:])):
             return splits
     return None
+
+
+def _column(dataset: Dataset, name: str) -> str | None:
+    """The column of that name, or the first that differs from it in letter case alone: a spreadsheet's "Fold"."""
+    alike = [column for column in dataset.column_names if column.casefold() == name.casefold()]
+    return name if name in alike else next(iter(alike), None)
 
 
 def _folds(
     dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
 ) -> list[int]:
-    group_column = group_column or next((name for name in GROUP_COLUMNS if name in dataset.column_names), None)
+    group_column = group_column or next(filter(None, (_column(dataset, name) for name in GROUP_COLUMNS)), None)
     recordings: list[Hashable] = list(range(len(dataset)))
     if group_column is not None:
         cells = dataset[group_column][:]
         recordings = [row if cell in (None, "") or cell != cell else str(cell) for row, cell in enumerate(cells)]
-    if fold_column is not None and fold_column in dataset.column_names:
+    column = None if fold_column is None else _column(dataset, fold_column)
+    if column is not None:
         if len(set(splits)) > 1:
-            logger.info("folds are those of column %r, not the data set's own splits", fold_column)
-        folds = fold_numbers(dataset[fold_column][:], f"column {fold_column!r}")
+            logger.info("folds are those of column %r, not the data set's own splits", column)
+        folds = fold_numbers(dataset[column][:], f"column {column!r}")
         return _say_what_is_shared(folds, recordings, group_column)
     if len(set(splits)) < 2:
         splits = own_splits(dataset) or splits

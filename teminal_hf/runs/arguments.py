@@ -250,7 +250,7 @@ def parse(stage: str, argv: Sequence[str], defaults: Path) -> Config:
 
 def _resolve(stage: str, given: Mapping[str, Any]) -> Config:
     _check_json(given)
-    resolved = {"output_dir": "", **given}
+    resolved = {**given, "output_dir": given.get("output_dir") or ""}  # transformers' default is a folder
     mixed = given.get("pairs") and not given.get("streaming")  # streamed pairs are no view: they come beside the groups
     if mixed and stage == "stage_b" and PAIR not in given.get("views", ()):
         resolved["views"] = [*given.get("views", STAGE_B_VIEWS), PAIR]

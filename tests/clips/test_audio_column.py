@@ -156,6 +156,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "uneven channels": ({"array": [[0.1, 0.2], [0.1]], "sampling_rate": RATE}, "holds no array of samples"),
     "texts": ({"array": ["a", "b"], "sampling_rate": RATE}, "holds samples of type <U1"),
     "long integers": ({"array": [2**20, 0], "sampling_rate": RATE}, "holds 64-bit integers up to 1048576"),
+    "24 bits, not shifted up": (
+        {"array": np.array([-(2**22), 2**22 + 1], np.int32), "sampling_rate": RATE},
+        r"32-bit integers up to 4194305, as samples of 24 bits are: 256 times too quiet\. .*\(divided by 8388608\)",
+    ),
+    "16 bits, not shifted up": (
+        {"array": np.array([-32768, 9], np.int32), "sampling_rate": RATE},
+        r"as samples of 16 bits are: 65536 times too quiet\. .*\(divided by 32768\)",
+    ),
     "empty stereo": ({"array": np.zeros((2, 0)), "sampling_rate": RATE}, "is empty"),
     "no file": ({"bytes": None, "path": "nowhere.wav"}, "is to be in nowhere.wav, and there is no such file"),
 }
@@ -166,3 +174,9 @@ def test_bad_cells(kind: str) -> None:
     value, message = BAD[kind]
     with pytest.raises(BadClipError, match=message):
         read_audio_value(value, RATE)
+
+
+@pytest.mark.parametrize("samples", [[0, 0], [256, -(2**23)], [2**23 + 1, 1]])
+def test_32_bits_that_are_quiet_or_shifted_up_are_read(samples: list[int]) -> None:
+    value = {"array": np.array(samples, np.int32), "sampling_rate": RATE}
+    np.testing.assert_allclose(read_audio_value(value, RATE), np.array(samples) / 2**31)

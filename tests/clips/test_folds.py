@@ -89,6 +89,15 @@ def test_a_fold_column_is_above_the_splits(caplog: pytest.LogCaptureFixture) -> 
     assert named.folds == (1, 3, 2) * 2
 
 
+def test_a_column_of_another_letter_case_tells_folds_and_splits_too() -> None:
+    """A spreadsheet's: dealt anew, its test rows would be trained on."""
+    assert from_dataset(part(6, Fold=[1, 2] * 3)).folds == (1, 2) * 3
+    assert from_dataset(part(6, Fold=[1, 2] * 3, fold=[2, 3] * 3)).folds == (2, 3) * 3
+    assert from_dataset(part(6, Split=["train", "test", "dev"] * 2)).folds == (1, 3, 2) * 2
+    clips = from_dataset(part(60, SRC_FILE=[f"r{i // 6}" for i in range(60)]))
+    assert all(len(set(clips.folds[i : i + 6])) == 1 for i in range(0, 60, 6))
+
+
 @pytest.mark.parametrize(
     "folds",
     [

@@ -120,6 +120,12 @@ def test_the_configuration_is_not_written_to(tmp_path: Path) -> None:
     assert without.training_arguments(tmp_path, None).dataloader_num_workers == 3
 
 
+def test_no_output_dir_is_a_folder_of_the_runs_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("output_dir: null\n")
+    assert parse("stage_b", [str(recipe)], recipe).output_dir is None
+
+
 def test_settings_that_do_not_go_together_are_said_in_one_line(tmp_path: Path) -> None:
     for flags, message in (
         (
