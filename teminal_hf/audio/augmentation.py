@@ -17,11 +17,14 @@ def change_speed(waveform: Waveform, rng: Generator, octaves: float) -> Waveform
 
 
 def equalise(waveform: Waveform, rng: Generator, decibels: float) -> Waveform:
-    """(samples,) -> (samples,): a random curve over frequency within +- so many dB, linear in phase."""
-    spectrum = np.fft.rfft(waveform)
+    """(samples,) -> (samples,): a random curve over frequency within +- so many dB, without delay."""
+    # To a power of two: the transform of a length with a large prime factor takes ten times as long, and what rings
+    # beyond the end would be heard at the beginning.
+    length = 1 << len(waveform).bit_length()
+    spectrum = np.fft.rfft(waveform, length)
     curve = rng.uniform(-decibels, decibels, _NODES)
     gains = 10 ** (np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, _NODES), curve) / 20)
-    return np.fft.irfft(spectrum * gains, len(waveform)).astype(np.float32)
+    return np.fft.irfft(spectrum * gains.astype(np.float32), length)[: len(waveform)].astype(np.float32)
 
 
 def add_noise(waveform: Waveform, rng: Generator, from_db: float, to_db: float) -> Waveform:

@@ -11,7 +11,7 @@ from torch.nn.functional import kl_div
 
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.reference import ReferenceRecordings
-from teminal_hf.data.sound_names import NAMES, SENTENCES
+from teminal_hf.data.sound_names import NAMES, SENTENCES, captions_about
 from teminal_hf.models.frozen_prefix import FrozenPrefix
 from teminal_hf.models.split import TrainedModel, towers_of, unwrap_model
 from teminal_hf.models.towers import SplitPoint
@@ -71,10 +71,9 @@ class Reference:
         self._sets = (alone, around)
         self._number = {meaning_id(clip): i for i, clip in enumerate(alone.clips.ids)}
         names = list(dict.fromkeys((*labels, *NAMES)))
-        captions = [sentence.format(name) for sentence in SENTENCES for name in names]
         self._names = len(names)
         self._audio = [[p.recordings(len(s), 1, s.recordings_id) for s in self._sets] for p in self._prefixes]
-        self._text = [prefix.captions(captions) for prefix in self._prefixes]
+        self._text = [prefix.captions(captions_about(names)) for prefix in self._prefixes]
         self.stores = tuple(
             {
                 s.folder: s for audio, (text, _) in zip(self._audio, self._text, strict=True) for s in (*audio, text)

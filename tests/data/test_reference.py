@@ -9,7 +9,7 @@ from support.tiny import RATE, SAMPLES, tiny_clips
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data.reference import ReferenceRecordings
 from teminal_hf.data.rendering import RenderSettings
-from teminal_hf.data.sound_names import NAMES, SENTENCES
+from teminal_hf.data.sound_names import NAMES, SENTENCES, captions_about
 
 SETTINGS = RenderSettings(RATE, SAMPLES / RATE)
 
@@ -66,4 +66,10 @@ def test_the_id_holds_what_the_sound_depends_on(clips: ClipTable) -> None:
 def test_names_are_many_and_different() -> None:
     assert len(set(NAMES)) == len(NAMES) > 200
     assert all(name == name.strip() and name for name in NAMES)
-    assert all(sentence.count("{}") == 1 for sentence in SENTENCES)
+
+
+def test_a_sentence_about_two_names_different_ones() -> None:
+    captions = captions_about(NAMES)
+    assert len(set(captions)) == len(captions) == len(SENTENCES) * len(NAMES)
+    assert "dog, but no dog" not in captions_about(["dog", "rain", "wind"])
+    assert captions_about(["dog", "rain", "wind"])[-3:] == ["dog, but no rain", "rain, but no wind", "wind, but no dog"]

@@ -36,9 +36,14 @@ def of_plain_model(captions: list[str], recordings: list[Tensor]) -> tuple[Tenso
     return embeddings(tiny_clap(), batch)
 
 
+def said(sentence: str, i: int) -> str:
+    """Of word `i`, and of another where the sentence is about two."""
+    return sentence.format(WORDS[i], WORDS[(i + len(WORDS) // 2) % len(WORDS)])
+
+
 def opinion(audio: Tensor, sentence: int) -> Tensor:
     """Of the plain starting model about its own names: (n, names) probabilities."""
-    _, text = of_plain_model([SENTENCES[sentence].format(word) for word in WORDS], [torch.zeros(8000)])
+    _, text = of_plain_model([said(SENTENCES[sentence], i) for i in range(len(WORDS))], [torch.zeros(8000)])
     return softmax(tiny_clap().logit_scale_a.exp() * audio @ text.T, dim=-1)
 
 
@@ -56,7 +61,7 @@ def test_departure_is_the_divergence_and_both_cosines(reference: Reference) -> N
     clips, settings = tiny_clips(), RenderSettings.of_extractor(tiny_processor().feature_extractor)
     sets = (ReferenceRecordings.alone(clips, settings), ReferenceRecordings.around(clips, settings, 20))
     sounds = [torch.from_numpy(each[i]) for each in sets for i in range(len(each))]
-    captions = [sentence.format(word) for sentence in SENTENCES for word in WORDS]
+    captions = [said(sentence, i) for sentence in SENTENCES for i in range(len(WORDS))]
     audio_before, text_before = of_plain_model(
         [captions[i] for i in drawn.captions.tolist()], [sounds[i] for i in drawn.recordings.tolist()]
     )
