@@ -57,6 +57,14 @@ def test_an_equaliser_is_a_curve_within_its_bounds_and_moves_nothing_in_time() -
         assert len(coloured) == len(click) and np.abs(coloured).argmax() == 4000
 
 
+@pytest.mark.parametrize("length", [8191, 8192])
+def test_an_equaliser_lets_nothing_of_the_end_be_heard_at_the_beginning(length: int) -> None:
+    click = np.zeros(length, np.float32)
+    click[-1] = 1
+    coloured = equalise(click, np.random.default_rng(3), 8)
+    assert np.abs(coloured[:4000]).max() < 1e-4 * np.abs(coloured).max()
+
+
 def test_noise_is_as_far_below_the_sound_as_was_asked() -> None:
     ratios = [20 * np.log10(rms(SOUND) / rms(add_noise(SOUND, rng, 10, 30) - SOUND)) for rng in times()]
     assert 9.7 < min(ratios) < 13 and 27 < max(ratios) < 30.3
