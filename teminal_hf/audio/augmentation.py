@@ -7,6 +7,7 @@ from teminal_hf.audio.resampling import resample_by_soxr
 from teminal_hf.audio.waveform import Waveform
 
 _NODES = 7  # of the equaliser's curve, from 0 to the Nyquist frequency
+_RINGS = 1024  # samples, after which nothing is left of what such a curve adds to a click
 
 
 def change_speed(waveform: Waveform, rng: Generator, octaves: float) -> Waveform:
@@ -18,9 +19,9 @@ def change_speed(waveform: Waveform, rng: Generator, octaves: float) -> Waveform
 
 def equalise(waveform: Waveform, rng: Generator, decibels: float) -> Waveform:
     """(samples,) -> (samples,): a random curve over frequency within +- so many dB, without delay."""
-    # To a power of two: the transform of a length with a large prime factor takes ten times as long, and what rings
-    # beyond the end would be heard at the beginning.
-    length = 1 << len(waveform).bit_length()
+    # To a power of two: the transform of a length with a large prime factor takes ten times as long. Without silence
+    # beyond the end, what rings there would be heard at the beginning.
+    length = 1 << (len(waveform) + _RINGS).bit_length()
     spectrum = np.fft.rfft(waveform, length)
     curve = rng.uniform(-decibels, decibels, _NODES)
     gains = 10 ** (np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, _NODES), curve) / 20)
