@@ -91,7 +91,9 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "minutes": _rounded(sum(run["minutes"] for run in runs) / len(runs)),
             "tasks": {task: {key: _rounded(row[key]) for key in _KEPT} for task, row in rows.items()},
         }
-    base = {t: row["base_accuracy"] for variant in variants.values() for t, row in variant["tasks"].items()}
+    base: dict[str, Any] = {}
+    for variant in variants.values():  # the first's, where rounding differs with the place of the split
+        base = {task: row["base_accuracy"] for task, row in variant["tasks"].items()} | base
     facts = {key: results[0][key] for key in ("base", "source", "test_folds")}
     return {**facts, "base_accuracy": base, "variants": variants}
 
