@@ -1,5 +1,6 @@
 """Rows of a data set read in passing, shard by shard: nothing is fetched or decoded before the first of them."""
 
+import logging
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,23 @@ from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.clips.audio_column import from_base, need_columns, read_audio_value, sample_type
+from teminal_hf.clips.audio_column import from_base, is_text, need_columns, read_audio_value, sample_type
+from teminal_hf.clips.folds import is_split, not_trained_on
 from teminal_hf.clips.recordings import data_folder
+from teminal_hf.clips.sources import SPLIT_COLUMNS
 from teminal_hf.errors import DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
+logger = logging.getLogger(__name__)
+
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
+_STREAMED = {*_BUILDERS.values(), "arrow"}
 _NAMES = ("__key__", "id", "file_name", "filename")  # columns that tell a person which row it is
-_UNREADABLE = (DatasetsError, OSError, ValueError, RuntimeError, tarfile.TarError, pyarrow.ArrowException)
+# The last three are of `datasets`' readers, where a shard is not of the types of the others.
+_UNREADABLE = (
+    DatasetsError, OSError, ValueError, RuntimeError, tarfile.TarError, pyarrow.ArrowException,
+    TypeError, AttributeError, KeyError,
+)  # fmt: skip
 # Of several shards at once `datasets` 5.2 holds a row group each, and waits 5 s for its threads at the end of a pass.
 _ONE = {name: 1 for name in ("max_buffer_input_shards",) if name in signature(IterableDataset.shuffle).parameters}
 _EVEN = 16  # shards a reader, from which on it matters little that one reader has one more than another
@@ -38,7 +48,8 @@ class RowStream:
         audio_column: holds what `AudioColumn` reads.
         samples: the type of samples of a column of arrays.
         base: the folder that relative paths start from.
-        n_rows: how many there are, where the data set says so; None where only reading it would tell.
+        n_rows: how many there are, those left out too, where the data set says so; None where only reading it tells.
+        split_column: names each row's split; those for validation and test are left out.
     """
 
     source: str
@@ -47,6 +58,7 @@ class RowStream:
     samples: str | None = None
     base: Path | None = None
     n_rows: int | None = None
+    split_column: str | None = None
 
     @property
     def n_shards(self) -> int:
@@ -78,10 +90,19 @@ class RowStream:
             rows = split_dataset_by_node(rows, rank=reader, world_size=readers)
         if buffer:
             rows.set_epoch(passing)  # of this data set alone: what is made of it begins at 0
+        last: str | None = None
         try:
-            yield from islice(iter(rows), skip, None)
+            for row in islice(filter(self._is_trained_on, rows), skip, None):
+                last = self.name(row) or last
+                yield row
         except _UNREADABLE as error:
-            raise DataError(f"{self.source} cannot be read on: {' '.join(str(error).split())}") from error
+            after = "" if last is None else f" after {last!r}"
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise DataError(f"{self.source} cannot be read on{after} ({what})") from error
+
+    def _is_trained_on(self, row: dict[str, Any]) -> bool:
+        split = None if self.split_column is None else row[self.split_column]
+        return not (isinstance(split, str) and is_split(split) and not_trained_on([split]))
 
     def waveform(self, row: dict[str, Any], sampling_rate: int) -> Waveform:
         """The recording of a row, mono, at `sampling_rate` Hz.
@@ -91,11 +112,12 @@ class RowStream:
         """
         return read_audio_value(from_base(row[self.audio_column], self.base), sampling_rate, self.samples)
 
-    def name(self, row: dict[str, Any]) -> str:
-        """By what a person finds the row."""
-        cell = row[self.audio_column]
+    def name(self, row: dict[str, Any]) -> str | None:
+        """By what a person finds the row; None where nothing tells."""
+        cell = row.get(self.audio_column)
         path = cell.get("path") if isinstance(cell, dict) else cell if isinstance(cell, str) else None
-        return str(next((row[name] for name in _NAMES if row.get(name)), path or "without a name"))
+        found = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), path)
+        return None if found is None else str(found)
 
 
 def open_stream(
@@ -118,6 +140,7 @@ def open_stream(
                 raise DataError(f"{source} cannot be streamed: of files, those in {' and '.join(_BUILDERS)} can")
             builder = load_dataset_builder(_BUILDERS[path.suffix], data_files={"train": [str(path.resolve())]})
         elif path.exists():
+            _check_one_kind(path)
             builder = load_dataset_builder(str(path.resolve()))
         else:
             with saying_what_to_fetch(source, fetching_data(source)):
@@ -130,25 +153,45 @@ def open_stream(
     except FileNotFoundError as error:
         raise DataError(f"{source} holds no parquet and no tar files, which can be streamed: {error}") from error
     except _UNREADABLE as error:
-        raise DataError(f"{source} cannot be streamed: {' '.join(str(error).split())}") from error
+        raise DataError(
+            f"{source} cannot be streamed ({type(error).__name__}: {' '.join(str(error).split())}); is a shard empty, "
+            "or of other columns than the rest?"
+        ) from error
     if "train" not in splits:
         raise DataError(f"the data set has no train split; it has {', '.join(splits)}")
     rows = splits["train"]
-    if rows.features is None:
+    if rows.features is None or builder.name not in _STREAMED:
         raise DataError(
-            f"{source} does not say of which columns and types it is, so it cannot be streamed; store it as parquet, "
-            "or leave out --streaming"
+            f"{source} is neither parquet nor webdataset, which say of which columns they are, so it cannot be "
+            "streamed; store it as parquet, or leave out --streaming"
         )
     needed = {audio_column: audio_flag} | {name.partition(".")[0]: "--text_column" for name in others}
     need_columns(needed, rows.features, source, needed)
-    kept = [*needed, *(name for name in _NAMES if name in rows.features and name not in needed)]
+    names = [column for column in rows.features if column.casefold() in SPLIT_COLUMNS]
+    split_column = next((name for name in names if is_text(rows.features[name]) and name not in needed), None)
+    others = [*_NAMES, *([] if split_column is None else [split_column])]
+    kept = [*needed, *(name for name in others if name in rows.features and name not in needed)]
     feature = rows.features[audio_column]
     samples = sample_type(feature, f"column {audio_column!r}", audio_flag)
     rows = rows.select_columns(kept)
-    if isinstance(feature, Audio):
+    if builder.name == "webdataset":
+        rows.info.features = None  # they are guessed of five rows; cast to them, a list of captions becomes a text
+    elif isinstance(feature, Audio):
         # Not `Audio(decode=False)`, which encodes what tars hold once more, by torchcodec.
         rows = rows.cast_column(audio_column, {"bytes": Value("binary"), "path": Value("string")})
-    return RowStream(source, rows, audio_column, samples, _base(path), _count(builder))
+    n_rows = _count(builder)
+    if n_rows == 0:
+        raise DataError(f"{source} has no rows")
+    if split_column is not None:
+        logger.info("%s: rows that its column %r names for validation or test are left out", source, split_column)
+    return RowStream(source, rows, audio_column, samples, _base(path), n_rows, split_column)
+
+
+def _check_one_kind(folder: Path) -> None:
+    """`datasets` reads the commoner kind, and says nothing of the other."""
+    kinds = sorted({file.suffix for file in folder.rglob("*.*")} & set(_BUILDERS))
+    if len(kinds) > 1:
+        raise DataError(f"{folder} holds {' and '.join(kinds)} files; stream a folder of one kind")
 
 
 def _base(path: Path) -> Path | None:
@@ -158,11 +201,16 @@ def _base(path: Path) -> Path | None:
 
 
 def _count(builder: Any) -> int | None:
-    """Rows of the split train, where something says so without reading them: its card, or the ends of parquet files."""
-    said = (builder.info.splits or {}).get("train")
-    if said is not None and said.num_examples:
-        return int(said.num_examples)
+    """Rows of the split train, where something says so without reading them: the ends of parquet files, or its card."""
     files = [Path(str(file)) for file in (builder.config.data_files or {}).get("train", [])]
-    if not files or not all(file.suffix == ".parquet" and file.is_file() for file in files):
-        return None
-    return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
+    if files and all(file.suffix == ".parquet" and file.is_file() for file in files):
+        return sum(map(_rows_of, files))
+    said = (builder.info.splits or {}).get("train")
+    return int(said.num_examples) if said is not None and said.num_examples else None
+
+
+def _rows_of(file: Path) -> int:
+    try:
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{file} cannot be read as parquet ({' '.join(str(error).split())})") from error

@@ -194,18 +194,24 @@ class CaptionStream:
         Raises:
             DataError: captions that are no text.
         """
-        rows = self.stream
-        for row in rows.share(reader, readers, seed=self.seed, passing=passing, buffer=self.buffer, skip=skip):
+        rows = self.stream.share(reader, readers, seed=self.seed, passing=passing, buffer=self.buffer, skip=skip)
+        for number, row in enumerate(rows, skip):
+            name = self.stream.name(row) or f"{number} of reader {reader}"
             try:
-                yield self._pair(row, passing)
+                yield self._pair(row, passing, name)
             except BadClipError as error:
-                yield BadClipError(f"pair {self.stream.name(row)!r} {error}")
+                yield BadClipError(f"pair {name!r} {error}")
 
-    def _pair(self, row: dict[str, Any], passing: int) -> dict[str, Any]:
+    @property
+    def order(self) -> dict[str, int]:
+        """What the order of the rows depends on, beside the readers."""
+        return {"seed": self.seed, "shuffle_buffer": self.buffer, "shards": self.stream.n_shards}
+
+    def _pair(self, row: dict[str, Any], passing: int, name: str) -> dict[str, Any]:
         cell: Any = row
-        for name in self.text_column.split("."):
-            cell = cell.get(name) if isinstance(cell, dict) else None
-        several = _captions(cell, self.text_column, self.stream.name(row))
+        for part in self.text_column.split("."):
+            cell = cell.get(part) if isinstance(cell, dict) else None
+        several = _captions(cell, self.text_column, name)
         if not several:
             raise BadClipError("has no caption")
         rate, samples = self.extractor.sampling_rate, window_samples(self.extractor)

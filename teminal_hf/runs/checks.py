@@ -212,6 +212,8 @@ def _check_evaluation(config: "Config") -> None:
 
 def _check_streaming(config: "Config") -> None:
     data, args = config.data, config.training
+    if args.auto_find_batch_size:
+        raise ConfigError("auto_find_batch_size would leave rows of a stream out, at each trial; set the batch size")
     if config.stage == "stage_b" and data.pairs:  # beside groups, which have epochs and may be cached
         return
     if config.stage != "plain_pairs":

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather, gather_object
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
@@ -28,7 +29,8 @@ _NAMED = 20  # bad rows that are named in the end, of each process
 _JUDGED_FROM = 1000  # rows that are read before the share of bad ones may end the training
 _VIEW = "forward"
 
-Heard = tuple[dict[str, Tensor], dict[str, Any]]  # a row's features (1, ...), and its words
+# A row's features (1, ...), and its words. Arrays: of tensors each would be a file of its own between two processes.
+Heard = tuple[dict[str, NDArray[np.float32]], dict[str, Any]]
 
 
 @dataclass
@@ -44,12 +46,18 @@ class Place:
     seen: int = 0
     n_bad: int = 0
     bad: dict[str, None] = field(default_factory=dict)  # what is wrong with the first of them, in order
+    order: dict[str, int] = field(default_factory=dict)  # what else the order of the rows depends on
 
     @staticmethod
-    def start(args: TeminalConfig, workers: int) -> "Place":
+    def start(pairs: CaptionStream, args: TeminalConfig, workers: int) -> "Place":
         """The first row."""
-        here = max(1, workers)
-        return Place(args.process_index, here * args.world_size, args.per_device_train_batch_size, rows=[0] * here)
+        here, batch = max(1, workers), args.per_device_train_batch_size
+        return Place(args.process_index, here * args.world_size, batch, rows=[0] * here, order=pairs.order)
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """What must stay as it was for every row to come once, in words."""
+        return {"readers (processes x dataloader_num_workers)": self.readers, "rows a batch": self.batch, **self.order}
 
     def save(self, checkpoint: Path) -> None:
         write_json(checkpoint / _file(self.process), asdict(self))
@@ -58,7 +66,8 @@ class Place:
         """The place that this process had when `checkpoint` was written.
 
         Raises:
-            ConfigError: other processes, workers or batches, by which rows would be left out or come twice.
+            ConfigError: other processes, workers, batches or another order, by which rows would be left out or come
+                twice.
         """
         path = checkpoint / _file(self.process)
         if not path.is_file():
@@ -67,12 +76,10 @@ class Place:
                 "with fewer processes. Start as many as before, with the same --streaming"
             )
         place = Place(**json.loads(path.read_text(encoding="utf-8")))
-        for what in ("readers", "batch"):
-            before, now = getattr(place, what), getattr(self, what)
-            if before != now:
-                words = {"readers": "readers (processes x dataloader_num_workers)", "batch": "rows a batch"}[what]
+        for what, now in self.fixed.items():
+            if (before := place.fixed.get(what)) != now:
                 raise ConfigError(
-                    f"{checkpoint} was trained with {before} {words}, and this run has {now}: rows of the stream would "
+                    f"{checkpoint} was trained with {before} {what}, and this run has {now}: rows of the stream would "
                     "be left out or come twice. Set it as it was"
                 )
         return place
@@ -103,35 +110,34 @@ class StreamLoader:
         blank = {"array": np.zeros(collator.hear.n_samples, np.float32), "sampling_rate": collator.hear.sampling_rate}
         self._blank = _hear(collator, {_VIEW: blank, f"{_VIEW}_caption": ""})
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Generator[dict[str, Any]]:
         while True:
             yield from self._rest_of_pass()
             self.place.passed += 1
             self.place.turn, self.place.rows = 0, [0] * self._here
 
-    def _rest_of_pass(self) -> Iterator[dict[str, Any]]:
+    def _rest_of_pass(self) -> Generator[dict[str, Any]]:
         readers: list[Iterator[Heard | TeminalError] | None] = [iter(self._reader(i)) for i in range(self._here)]
         while True:
             rows = self._take(readers)
-            counts, seen, bad = self._of_all(len(rows))
-            over = not sum(counts)
-            if bad > MAX_BAD_SHARE * seen and (over or seen >= _JUDGED_FROM):
-                worst = next(iter(self.place.bad), "another process has them")
-                raise DataError(
-                    f"{bad} of {seen} rows of the stream cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
-                    f"the first: {worst}. Repair or remove them and run again"
-                )
+            counts, left, seen, bad = self._of_all(len(rows), sum(reader is not None for reader in readers))
+            over = not left and not sum(counts)
+            if over or seen >= _JUDGED_FROM:
+                check_share(bad, seen, next(iter(self.place.bad), "another process has them"))
             if over and not seen:
                 raise DataError("the stream has no rows")
             if over:
                 return
+            if not sum(counts):
+                continue  # bad rows alone, so far
             short = any(count < self.place.batch for count in counts)
             yield self._batch(rows) | ({"counts": counts} if short else {})
 
     def _take(self, readers: list[Iterator[Heard | TeminalError] | None]) -> list[Heard]:
-        """A batch's rows, fewer at the end of a pass, and this process' place after them."""
+        """A batch's rows, fewer at the end of a pass or where too many are bad, and this process' place after them."""
         place, rows = self.place, list[Heard]()
-        while len(rows) < place.batch and any(reader is not None for reader in readers):
+        n_bad = place.n_bad + _JUDGED_FROM  # then all processes are to judge together
+        while len(rows) < place.batch and place.n_bad < n_bad and any(reader is not None for reader in readers):
             turn, place.turn = place.turn, (place.turn + 1) % self._here
             reader = readers[turn]
             if reader is None:
@@ -152,15 +158,17 @@ class StreamLoader:
                 rows.append(found)
         return rows
 
-    def _of_all(self, n: int) -> tuple[list[int], int, int]:
-        """Rows of each process' batch, and how many all have seen, and found bad."""
-        here = torch.tensor([[n, self.place.seen, self.place.n_bad]], device=self._args.device)
-        counts, seen, bad = gather(here).T.tolist()
-        return counts, sum(seen), sum(bad)
+    def _of_all(self, n: int, left: int) -> tuple[list[int], int, int, int]:
+        """Rows of each process' batch; of all, how many readers have some left, and the rows seen, and found bad."""
+        here = torch.tensor([[n, left, self.place.seen, self.place.n_bad]], device=self._args.device)
+        counts, left_of_each, seen, bad = gather(here).T.tolist()
+        return counts, sum(left_of_each), sum(seen), sum(bad)
 
     def _batch(self, rows: Sequence[Heard]) -> dict[str, Any]:
         filled = [*rows, *[self._blank] * (self.place.batch - len(rows))]
-        audio = {name: torch.cat([heard[name] for heard, _ in filled]) for name in self._blank[0]}
+        audio = {
+            name: torch.from_numpy(np.concatenate([heard[name] for heard, _ in filled])) for name in self._blank[0]
+        }
         batch = audio | self._collator.text([words for _, words in filled])
         pinned = self._args.dataloader_pin_memory and torch.cuda.is_available()
         return {name: tensor.pin_memory() if pinned else tensor for name, tensor in batch.items()}
@@ -209,15 +217,17 @@ class StreamMixin(Trainer):
     def __init__(self, *args: Any, pairs: CaptionStream | None = None, pairs_workers: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pairs, self._workers = pairs, pairs_workers
-        self._pair_batches: Iterator[dict[str, Any]] | None = None
+        self._pair_batches: Generator[dict[str, Any]] | None = None
         self._place: Place | None = None
         if isinstance(self.train_dataset, CaptionStream):
             self._workers = self.args.dataloader_num_workers
             self.args.ignore_data_skip = True  # the place tells where to go on
         elif pairs is None:
             return
-        self._place = Place.start(self.args, self._workers)
-        self.add_callback(_SayBadRows(self))
+        stream = self.train_dataset if pairs is None else pairs
+        assert isinstance(stream, CaptionStream)
+        self._place = Place.start(stream, self.args, self._workers)
+        self.add_callback(_AtTheEnd(self))
 
     @property
     def place(self) -> Place:
@@ -242,6 +252,12 @@ class StreamMixin(Trainer):
             batches = [batch | {"pairs": next(self._pair_batches)} for batch in batches]
         return batches, n_items
 
+    def close_pairs(self) -> None:
+        """End the workers that read pairs beside groups."""
+        if self._pair_batches is not None:
+            self._pair_batches.close()
+            self._pair_batches = None
+
     @staticmethod
     def pop_pairs(batch: dict[str, Any]) -> tuple[dict[str, Any] | None, Tensor, list[int] | None]:
         """Inputs of the pairs beside a batch, taken out of it, their meanings, and how many count."""
@@ -261,21 +277,31 @@ class StreamMixin(Trainer):
             self._place = self._place.found(Path(resume_from_checkpoint))
 
 
-class _SayBadRows(TrainerCallback):
-    """Names in the end what was bad, of all processes."""
+class _AtTheEnd(TrainerCallback):
+    """Names what was bad, of all processes, and judges it where the last pass was not ended."""
 
     def __init__(self, trainer: StreamMixin) -> None:
         self._trainer = trainer
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.close_pairs()
         places: list[Place] = gather_object([self._trainer.place])
-        n_bad = sum(each.n_bad for each in places)
-        if not n_bad or not state.is_world_process_zero:
-            return
-        for what in dict.fromkeys(what for each in places for what in each.bad):
-            logger.warning("left out: %s", what)
-        seen = sum(each.seen for each in places)
-        logger.warning("%d of %d rows that were read of the stream were left out", n_bad, seen)
+        n_bad, seen = sum(each.n_bad for each in places), sum(each.seen for each in places)
+        named = list(dict.fromkeys(what for each in places for what in each.bad))
+        if n_bad and state.is_world_process_zero:
+            for what in named:
+                logger.warning("left out: %s", what)
+            logger.warning("%d of %d rows that were read of the stream were left out", n_bad, seen)
+        check_share(n_bad, seen, next(iter(named), ""))
+
+
+def check_share(n_bad: int, seen: int, first: str) -> None:
+    """Raise a DataError if too many rows of a stream were bad."""
+    if n_bad > MAX_BAD_SHARE * seen:
+        raise DataError(
+            f"{n_bad} of {seen} rows of the stream cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
+            f"the first: {first}. Repair or remove them and run again"
+        )
 
 
 def _as_it_is(row: Any) -> Any:
@@ -283,7 +309,8 @@ def _as_it_is(row: Any) -> Any:
 
 
 def _hear(collator: GroupCollator, row: dict[str, Any]) -> Heard:
-    return collator.audio([row]), {name: value for name, value in row.items() if name != _VIEW}
+    audio = {name: features.cpu().numpy() for name, features in collator.audio([row]).items()}
+    return audio, {name: value for name, value in row.items() if name != _VIEW}
 
 
 def _file(process: int) -> str:

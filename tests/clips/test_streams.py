@@ -100,7 +100,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     stream = open_stream(str(folder), "audio", ["text"])
     rows = stream.share(0, 1, seed=0, passing=0, buffer=0)
     assert [int(next(rows)["text"]) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(DataError, match=r"shards cannot be read on: "):
+    with pytest.raises(DataError, match=r"shards cannot be read on after 'row 2' \(OSError: "):
         list(rows)
 
 
@@ -109,6 +109,16 @@ def test_what_cannot_be_streamed_is_said(tmp_path: Path) -> None:
     sheet = tmp_path / "pairs.csv"
     sheet.write_text("audio,text\na.wav,a dog\n")
     (tmp_path / "empty").mkdir()
+    sheets = tmp_path / "sheets"
+    sheets.mkdir()
+    (sheets / "pairs.csv").write_text("audio,text\na.wav,a dog\n")
+    both = write_tars(write_parquet(tmp_path / "both", [2]), [2, 2])
+    cut = write_parquet(tmp_path / "cut", [2, 2])
+    shard = cut / "train-00001-of-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-4])
+    no_rows = tmp_path / "no_rows"
+    no_rows.mkdir()
+    Dataset.from_dict({"audio": ["a.wav"], "text": ["0"]}).select([]).to_parquet(no_rows / "train.parquet")
     for source, column, text, error, message in (
         (folder, "wav", "text", DataError, "no column wav; present: id, audio, text. Name yours by --audio_column"),
         (folder, "audio", "caption", DataError, "no column caption; present: .* Name yours by --text_column"),
@@ -117,9 +127,49 @@ def test_what_cannot_be_streamed_is_said(tmp_path: Path) -> None:
         (sheet, "audio", "text", DataError, r"pairs.csv cannot be streamed: of files, those in .parquet and .tar can"),
         (tmp_path / "empty", "audio", "text", DataError, "empty holds no parquet and no tar files"),
         (tmp_path / "none", "audio", "text", NotFoundError, "there is no folder"),
+        (sheets, "audio", "text", DataError, "sheets is neither parquet nor webdataset, which say of which columns"),
+        (both, "audio", "text", DataError, r"both holds \.parquet and \.tar files; stream a folder of one kind"),
+        (cut, "audio", "text", DataError, r"cut/train-00001-of-00002\.parquet cannot be read as parquet \("),
+        (no_rows, "audio", "text", DataError, "no_rows has no rows"),
     ):
         if error is None:
             open_stream(str(source), column, [text])
             continue
         with pytest.raises(error, match=message):
             open_stream(str(source), column, [text])
+
+
+def test_what_tars_say_is_taken_as_it_was_written(tmp_path: Path) -> None:
+    """`datasets` guesses types of five rows; cast to them a text becomes its letters, and a list or a number a text."""
+    several = [["a dog", "a bark"]] * 5 + ["rain", ["wind"], 7]
+    one = ["rain"] * 5 + [["a dog", "a bark"], 7]
+    for name, texts in (("several", several), ("one", one)):
+        stream = open_stream(str(write_tars(tmp_path / name, [len(texts)], texts)), "wav", ["json.text"])
+        assert [row["json"]["text"] for row in stream.share(0, 1, seed=0, passing=0, buffer=0)] == texts
+
+
+@pytest.mark.parametrize("column", ["split", "Subset"])
+def test_rows_of_other_splits_are_left_out(tmp_path: Path, column: str) -> None:
+    splits = ["train", "test", "train", "validation", "Train", "eval", "elsewhere", None]
+    rows = {"audio": ["a.wav"] * 8, "text": [str(n) for n in range(8)], column: splits}
+    folder = tmp_path / "set"
+    folder.mkdir()
+    Dataset.from_dict(rows).to_parquet(folder / "train.parquet")
+    stream = open_stream(str(folder), "audio", ["text"])
+    assert numbers(stream, buffer=0) == [0, 2, 4, 6, 7] and numbers(stream, buffer=0, skip=3) == [6, 7]
+    assert sorted(numbers(stream, 0, 2) + numbers(stream, 1, 2)) == [0, 2, 4, 6, 7]
+
+
+def test_a_shard_of_other_types_is_said(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "shards", [2])
+    Dataset.from_dict({"id": ["a"], "audio": ["b"], "text": [["a", "b"]]}).to_parquet(folder / "train-1.parquet")
+    stream = open_stream(str(folder), "audio", ["text"])
+    with pytest.raises(DataError, match=r"shards cannot be read on after 'row 1' \(\w+: "):
+        numbers(stream, buffer=0)
+
+
+def test_a_row_is_named_by_what_there_is(tmp_path: Path) -> None:
+    stream = open_stream(str(write_parquet(tmp_path / "shards", [1])), "audio", ["text"])
+    assert stream.name({"audio": {"path": None, "bytes": b""}, "id": 0}) == "0"
+    assert stream.name({"audio": {"path": "a.wav", "bytes": b""}, "id": ""}) == "a.wav"
+    assert stream.name({"audio": None}) is None

@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import soundfile
 from datasets import Audio, Dataset
@@ -35,14 +36,14 @@ def write_parquet(folder: Path, sizes: Sequence[int], bad: Sequence[int] = ()) -
     return folder
 
 
-def write_tars(folder: Path, sizes: Sequence[int]) -> Path:
-    """A tar of each of `sizes`: members `N.wav` and `N.json`, `{"text": [a caption, another]}`."""
+def write_tars(folder: Path, sizes: Sequence[int], texts: Sequence[Any] | None = None) -> Path:
+    """A tar of each of `sizes`: members `N.wav` and `N.json`, `{"text": [a caption, another]}` or what `texts` say."""
     folder.mkdir(exist_ok=True)
     numbers = iter(range(sum(sizes)))
     for shard, size in enumerate(sizes):
         with tarfile.open(folder / f"train-{shard:05d}.tar", "w") as tar:
             for n in (next(numbers) for _ in range(size)):
-                said = json.dumps({"text": [str(n), f"{n} again"]}).encode()
+                said = json.dumps({"text": texts[n] if texts else [str(n), f"{n} again"]}).encode()
                 for name, content in ((f"{n:04d}.wav", sound(n)), (f"{n:04d}.json", said)):
                     member = tarfile.TarInfo(name)
                     member.size = len(content)

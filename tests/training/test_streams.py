@@ -6,9 +6,11 @@ Run as a script, under `python -m torch.distributed.run`, this file is one of th
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from teminal_hf.commands.door import door
 from teminal_hf.data.caption_pairs import CaptionStream
 from teminal_hf.errors import BadClipError, ConfigError, DataError
 from teminal_hf.models.stages import StagePolicy, apply_stage
+from teminal_hf.training import streams
 from teminal_hf.training.config import TeminalConfig
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.streams import Place, StreamLoader
@@ -86,7 +89,7 @@ def trainer_of(pairs: CaptionStream, args: TeminalConfig, mixed: bool = False) -
 def batches(pairs: CaptionStream, args: TeminalConfig, n: int) -> list[dict[str, Any]]:
     workers = args.dataloader_num_workers
     loader = StreamLoader(
-        pairs, GroupCollator(tiny_processor(), ["forward"]), args, workers, Place.start(args, workers)
+        pairs, GroupCollator(tiny_processor(), ["forward"]), args, workers, Place.start(pairs, args, workers)
     )
     return list(itertools.islice(loader, n))
 
@@ -170,6 +173,21 @@ def test_another_number_of_readers_or_rows_is_refused(tmp_path: Path) -> None:
         trainer_of(pairs, arguments(tmp_path / "run", **options)).train(resume_from_checkpoint=str(checkpoint))
 
 
+def test_another_order_is_refused(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "shards", [4, 4])
+    pairs, args = pairs_of(folder), arguments(tmp_path / "run")
+    Place.start(pairs, args, 0).save(tmp_path)
+    assert Place.start(pairs, args, 0).found(tmp_path) == Place.start(pairs, args, 0)
+    fewer = pairs_of(write_parquet(tmp_path / "fewer", [8]))
+    for other, message in (
+        (replace(pairs, buffer=0), "was trained with 4 shuffle_buffer, and this run has 0"),
+        (replace(pairs, seed=4), "was trained with 3 seed, and this run has 4"),
+        (fewer, "was trained with 2 shards, and this run has 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Place.start(other, args, 0).found(tmp_path)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_rows_are_left_out_counted_and_named(
     tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
@@ -185,6 +203,30 @@ def test_bad_rows_are_left_out_counted_and_named(
     too_many = pairs_of(write_parquet(tmp_path / "bad", [10, 10], bad=[3, 4]))
     with pytest.raises(DataError, match=r"2 of 20 rows of the stream cannot be used \(at most 5% are tolerated\); the"):
         trainer_of(too_many, arguments(tmp_path / "other", dataloader_num_workers=workers)).train()
+
+
+def test_bad_rows_are_judged_before_all_are_read_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = arguments(tmp_path / "run", max_steps=2)
+    late = pairs_of(write_parquet(tmp_path / "late", [40], bad=[1]), buffer=0)
+    with pytest.raises(DataError, match=r"1 of 9 rows of the stream cannot be used .* the first: pair 'row 1' "):
+        trainer_of(late, args).train()
+    monkeypatch.setattr(streams, "_JUDGED_FROM", 10)
+    alone = pairs_of(write_parquet(tmp_path / "alone", [40], bad=range(40)), buffer=0)
+    with pytest.raises(DataError, match=r"10 of 10 rows of the stream cannot be used"):
+        batches(alone, args, 1)
+
+
+def test_a_batch_of_bad_rows_alone_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_JUDGED_FROM", 10)
+    monkeypatch.setattr(streams, "MAX_BAD_SHARE", 1.0)
+    pairs = pairs_of(write_parquet(tmp_path / "shards", [30], bad=range(25)), buffer=0)
+    found = batches(pairs, arguments(tmp_path / "run"), 2)
+    collator = GroupCollator(tiny_processor(), ["forward"])
+    truth = collator.meanings([{"forward_caption": str(n)} for n in range(25, 30)])
+    assert torch.equal(torch.cat([found[0]["meanings"], found[1]["meanings"][:1]]), truth)
+    assert [batch.get("counts") for batch in found] == [None, [1]]
 
 
 def test_what_ends_a_reader_comes_as_it_was_raised(tmp_path: Path) -> None:
@@ -236,6 +278,13 @@ def test_pairs_beside_groups_go_on_bit_by_bit(tmp_path: Path) -> None:
     assert again.heard == whole.heard[5:] and again.losses == whole.losses[5:]
     expected, found = whole.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_workers_end_with_the_training(tmp_path: Path) -> None:
+    pairs = pairs_of(write_parquet(tmp_path / "shards", [5, 6]))
+    trainer = trainer_of(pairs, arguments(tmp_path / "run", dataloader_num_workers=2, max_steps=2), mixed=True)
+    trainer.train()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(("processes", "kind"), [(2, "alone"), (4, "alone"), (2, "mixed")])
