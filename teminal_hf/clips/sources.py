@@ -4,7 +4,7 @@ All three become one `ClipTable`: clip id, class label, fold, and a reader of th
 """
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -201,27 +201,29 @@ def one_table(dataset: Dataset | DatasetDict) -> tuple[Dataset, list[str]]:
 def own_splits(dataset: Dataset) -> list[str] | None:
     """Of each row its split, where a column `split` or the like tells it; None where none does."""
     for name in SPLIT_COLUMNS:
-        column = _column(dataset, name)
+        column = column_named(dataset.column_names, name)
         if column and is_text(dataset.features[column]) and (splits := splits_of(dataset[column][:])):
             return splits
     return None
 
 
-def _column(dataset: Dataset, name: str) -> str | None:
+def column_named(columns: Sequence[str], name: str) -> str | None:
     """The column of that name, or the first that differs from it in letter case alone: a spreadsheet's "Fold"."""
-    alike = [column for column in dataset.column_names if column.casefold() == name.casefold()]
+    alike = [column for column in columns if column.casefold() == name.casefold()]
     return name if name in alike else next(iter(alike), None)
 
 
 def _folds(
     dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
 ) -> list[int]:
-    group_column = group_column or next(filter(None, (_column(dataset, name) for name in GROUP_COLUMNS)), None)
+    group_column = group_column or next(
+        filter(None, (column_named(dataset.column_names, name) for name in GROUP_COLUMNS)), None
+    )
     recordings: list[Hashable] = list(range(len(dataset)))
     if group_column is not None:
         cells = dataset[group_column][:]
         recordings = [row if cell in (None, "") or cell != cell else str(cell) for row, cell in enumerate(cells)]
-    column = None if fold_column is None else _column(dataset, fold_column)
+    column = None if fold_column is None else column_named(dataset.column_names, fold_column)
     if column is not None:
         if len(set(splits)) > 1:
             logger.info("folds are those of column %r, not the data set's own splits", column)

@@ -19,7 +19,7 @@ from teminal_hf.audio.waveform import Waveform
 from teminal_hf.clips.audio_column import from_base, is_text, need_columns, read_audio_value, sample_type
 from teminal_hf.clips.folds import is_split, not_trained_on
 from teminal_hf.clips.recordings import data_folder
-from teminal_hf.clips.sources import SPLIT_COLUMNS
+from teminal_hf.clips.sources import SPLIT_COLUMNS, column_named
 from teminal_hf.errors import DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
 
@@ -90,12 +90,12 @@ class RowStream:
             rows = split_dataset_by_node(rows, rank=reader, world_size=readers)
         if buffer:
             rows.set_epoch(passing)  # of this data set alone: what is made of it begins at 0
-        last: str | None = None
+        row: dict[str, Any] = {}
         try:
             for row in islice(filter(self._is_trained_on, rows), skip, None):
-                last = self.name(row) or last
                 yield row
         except _UNREADABLE as error:
+            last = self.name(row)
             after = "" if last is None else f" after {last!r}"
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise DataError(f"{self.source} cannot be read on{after} ({what})") from error
@@ -167,7 +167,7 @@ def open_stream(
         )
     needed = {audio_column: audio_flag} | {name.partition(".")[0]: "--text_column" for name in others}
     need_columns(needed, rows.features, source, needed)
-    names = [column for column in rows.features if column.casefold() in SPLIT_COLUMNS]
+    names = filter(None, (column_named(list(rows.features), name) for name in SPLIT_COLUMNS))
     split_column = next((name for name in names if is_text(rows.features[name]) and name not in needed), None)
     others = [*_NAMES, *([] if split_column is None else [split_column])]
     kept = [*needed, *(name for name in others if name in rows.features and name not in needed)]

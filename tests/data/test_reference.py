@@ -66,6 +66,7 @@ def test_the_id_holds_what_the_sound_depends_on(clips: ClipTable) -> None:
 def test_names_are_many_and_different() -> None:
     assert len(set(NAMES)) == len(NAMES) > 200
     assert all(name == name.strip() and name for name in NAMES)
+    assert all(sentence.count("{}") in (1, 2) for sentence in SENTENCES)
 
 
 def test_a_sentence_about_two_names_different_ones() -> None:
