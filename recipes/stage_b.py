@@ -64,6 +64,7 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             if phase and run.has(phase):
                 continue
             if before is not None:  # from what it has saved, whether it was trained by this process or by another
+                set_seed(part.training.seed)  # for adapters begin at random
                 tuned, _ = apply_stage(load_checkpoint(str(run.folder / before.phase))[0], config.run.policy())
                 data = group_data(part, clips, folds, processor.feature_extractor)
 

@@ -1,5 +1,6 @@
 """Batches of a stream of pairs: each row once a pass over all processes, and the place to go on from."""
 
+import itertools
 import json
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -31,6 +32,7 @@ _VIEW = "forward"
 
 # A row's features (1, ...), and its words. Arrays: of tensors each would be a file of its own between two processes.
 Heard = tuple[dict[str, NDArray[np.float32]], dict[str, Any]]
+_Found = Heard | TeminalError | None  # None at the end of a pass
 
 
 @dataclass
@@ -111,16 +113,17 @@ class StreamLoader:
         self._blank = _hear(collator, {_VIEW: blank, f"{_VIEW}_caption": ""})
 
     def __iter__(self) -> Generator[dict[str, Any]]:
+        readers = [iter(self._reader(number)) for number in range(self._here)]
         while True:
-            yield from self._rest_of_pass()
+            yield from self._rest_of_pass(readers)
             self.place.passed += 1
             self.place.turn, self.place.rows = 0, [0] * self._here
 
-    def _rest_of_pass(self) -> Generator[dict[str, Any]]:
-        readers: list[Iterator[Heard | TeminalError] | None] = [iter(self._reader(i)) for i in range(self._here)]
+    def _rest_of_pass(self, readers: Sequence[Iterator[_Found]]) -> Generator[dict[str, Any]]:
+        left_here = set(range(self._here))
         while True:
-            rows = self._take(readers)
-            counts, left, seen, bad = self._of_all(len(rows), sum(reader is not None for reader in readers))
+            rows = self._take(readers, left_here)
+            counts, left, seen, bad = self._of_all(len(rows), len(left_here))
             over = not left and not sum(counts)
             if over or seen >= _JUDGED_FROM:
                 check_share(bad, seen, next(iter(self.place.bad), "another process has them"))
@@ -133,18 +136,18 @@ class StreamLoader:
             short = any(count < self.place.batch for count in counts)
             yield self._batch(rows) | ({"counts": counts} if short else {})
 
-    def _take(self, readers: list[Iterator[Heard | TeminalError] | None]) -> list[Heard]:
-        """A batch's rows, fewer at the end of a pass or where too many are bad, and this process' place after them."""
+    def _take(self, readers: Sequence[Iterator[_Found]], left: set[int]) -> list[Heard]:
+        """A batch's rows, fewer at the end of a pass or where too many are bad, and this process' place after them.
+        Readers that have come to the end of the pass are taken out of `left`."""
         place, rows = self.place, list[Heard]()
         n_bad = place.n_bad + _JUDGED_FROM  # then all processes are to judge together
-        while len(rows) < place.batch and place.n_bad < n_bad and any(reader is not None for reader in readers):
+        while len(rows) < place.batch and place.n_bad < n_bad and left:
             turn, place.turn = place.turn, (place.turn + 1) % self._here
-            reader = readers[turn]
-            if reader is None:
+            if turn not in left:
                 continue
-            found = next(reader, None)
+            found = next(readers[turn])
             if found is None:
-                readers[turn] = None
+                left.remove(turn)
                 continue
             place.rows[turn] += 1
             place.seen += 1
@@ -173,17 +176,11 @@ class StreamLoader:
         pinned = self._args.dataloader_pin_memory and torch.cuda.is_available()
         return {name: tensor.pin_memory() if pinned else tensor for name, tensor in batch.items()}
 
-    def _reader(self, number: int) -> DataLoader[Heard | TeminalError]:
+    def _reader(self, number: int) -> DataLoader[_Found]:
         """One of this process' readers, in a worker of its own: several in one loader would be dealt to anew by
         `datasets`, and the order in which their rows come would depend on how far ahead they are."""
         place, args = self.place, self._args
-        read = partial(
-            self.dataset.share,
-            self._first + number,
-            place.readers,
-            passing=place.passed,
-            skip=place.rows[number],
-        )
+        read = partial(self.dataset.share, self._first + number, place.readers)
         ahead: dict[str, Any] = {}
         if self._workers:
             ahead = {"num_workers": 1, "prefetch_factor": max(2, 2 * place.batch // self._here)}
@@ -191,19 +188,31 @@ class StreamLoader:
                 ahead |= {"multiprocessing_context": context}
         # Without a generator of its own each loader would draw from that of the process.
         own = torch.Generator().manual_seed(args.seed)
-        return DataLoader(_Share(read, self._collator), batch_size=None, collate_fn=_as_it_is, generator=own, **ahead)
+        share = _Share(read, self._collator, place.passed, place.rows[number])
+        return DataLoader(share, batch_size=None, collate_fn=_as_it_is, generator=own, **ahead)
 
 
-class _Share(IterableDataset[Heard | TeminalError]):
-    """What a reader's worker does: read, decode, hear."""
+class _Share(IterableDataset[_Found]):
+    """What a reader's worker does, pass after pass: read, decode, hear. It is one worker all the time: beginning one
+    costs as much as many rows, and the next pass is read ahead of while the last batches of this one are trained on."""
 
-    def __init__(self, read: Callable[[], Iterator[dict[str, Any] | BadClipError]], collator: GroupCollator) -> None:
-        self._read, self._collator = read, collator
+    def __init__(
+        self,
+        read: Callable[..., Iterator[dict[str, Any] | BadClipError]],
+        collator: GroupCollator,
+        first: int,
+        skip: int,
+    ) -> None:
+        self._read, self._collator, self._first, self._skip = read, collator, first, skip
 
-    def __iter__(self) -> Iterator[Heard | TeminalError]:
+    def __iter__(self) -> Iterator[_Found]:
+        skip = self._skip
         try:
-            for row in self._read():
-                yield row if isinstance(row, BadClipError) else _hear(self._collator, row)
+            for passing in itertools.count(self._first):
+                for row in self._read(passing=passing, skip=skip):
+                    yield row if isinstance(row, BadClipError) else _hear(self._collator, row)
+                yield None
+                skip = 0
         except TeminalError as error:  # raised here it would come with the worker's traceback in its message
             yield error
 

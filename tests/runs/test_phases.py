@@ -141,6 +141,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     return load_file(folder / "run" / "model.safetensors")
 
 
+# peft 0.21 asks transformers 5.23 for a name it has deprecated
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_adapters_of_a_later_phase_begin_the_same_whoever_trained_the_first(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = {"first": {"max_steps": 1}, "second": {"max_steps": 1}}
+    written.write_text(yaml.safe_dump(SETTINGS | {"tuning": "lora", "phases": phases}), encoding="utf-8")
+    run_recipe("stage_b", str(written), "--output_dir", "whole")
+    train = TeminalTrainer.train
+
+    def train_the_first(self: TeminalTrainer, *args: Any, **kwargs: Any) -> Any:
+        if Path(self.args.output_dir).name != "first":
+            raise KeyboardInterrupt
+        return train(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TeminalTrainer, "train", train_the_first)
+        with pytest.raises(SystemExit, match="130"):
+            run_recipe("stage_b", str(written), "--output_dir", "run")
+    run_recipe("stage_b", "--resume", "--output_dir", "run")
+    whole, ours = (load_file(f"{folder}/model.safetensors") for folder in ("whole", "run"))
+    assert all(torch.equal(ours[key], whole[key]) for key in whole)
+
+
 def test_it_says_how_to_go_on_after_a_phase(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"finished": ["clean"]}), encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), Run(tmp_path):

@@ -280,6 +280,19 @@ def test_pairs_beside_groups_go_on_bit_by_bit(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_reader_is_one_worker_for_all_passes(tmp_path: Path) -> None:
+    pairs, args = pairs_of(write_parquet(tmp_path / "shards", [4, 4])), arguments(tmp_path / "run")
+    place = Place.start(pairs, args, 2)
+    loader = iter(StreamLoader(pairs, GroupCollator(tiny_processor(), ["forward"]), args, 2, place))
+    before = set(multiprocessing.active_children())
+    workers = []
+    for _ in range(6):
+        next(loader)
+        workers.append({child.pid for child in set(multiprocessing.active_children()) - before})
+    loader.close()
+    assert place.passed == 2 and len(workers[0]) == 2 and all(pids == workers[0] for pids in workers)
+
+
 def test_workers_end_with_the_training(tmp_path: Path) -> None:
     pairs = pairs_of(write_parquet(tmp_path / "shards", [5, 6]))
     trainer = trainer_of(pairs, arguments(tmp_path / "run", dataloader_num_workers=2, max_steps=2), mixed=True)
