@@ -2,7 +2,7 @@
 
 import logging
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from itertools import islice
@@ -101,8 +101,9 @@ class RowStream:
             raise DataError(f"{self.source} cannot be read on{after} ({what})") from error
 
     def _is_trained_on(self, row: dict[str, Any]) -> bool:
+        """Not on what is held out beside "train": whether there is such a split only reading all rows would tell."""
         split = None if self.split_column is None else row[self.split_column]
-        return not (isinstance(split, str) and is_split(split) and not_trained_on([split]))
+        return not (isinstance(split, str) and is_split(split) and split in not_trained_on(["train", split]))
 
     def waveform(self, row: dict[str, Any], sampling_rate: int) -> Waveform:
         """The recording of a row, mono, at `sampling_rate` Hz.
@@ -111,6 +112,16 @@ class RowStream:
             BadClipError: nothing that can be used.
         """
         return read_audio_value(from_base(row[self.audio_column], self.base), sampling_rate, self.samples)
+
+    @property
+    def has_none(self) -> str:
+        """What to say where no row has come."""
+        beside, column = "", self.split_column
+        if column is not None:
+            beside = (
+                f" beside those that its column {column!r} names for validation or test; rename it to read them all"
+            )
+        return f"{self.source} has no rows{beside}"
 
     def name(self, row: dict[str, Any]) -> str | None:
         """By what a person finds the row; None where nothing tells."""
@@ -167,6 +178,8 @@ def open_stream(
         )
     needed = {audio_column: audio_flag} | {name.partition(".")[0]: "--text_column" for name in others}
     need_columns(needed, rows.features, source, needed)
+    for name in others:
+        _need_field(name, rows.features, source)
     names = filter(None, (column_named(list(rows.features), name) for name in SPLIT_COLUMNS))
     split_column = next((name for name in names if is_text(rows.features[name]) and name not in needed), None)
     others = [*_NAMES, *([] if split_column is None else [split_column])]
@@ -179,7 +192,12 @@ def open_stream(
     elif isinstance(feature, Audio):
         # Not `Audio(decode=False)`, which encodes what tars hold once more, by torchcodec.
         rows = rows.cast_column(audio_column, {"bytes": Value("binary"), "path": Value("string")})
-    n_rows = _count(builder)
+    files = [Path(str(file)) for file in (builder.config.data_files or {}).get("train", [])]
+    files = [file for file in files if file.is_file()]
+    for file in files:
+        if file.suffix == ".tar":
+            _check_end(file)
+    n_rows = _count(files, builder)
     if n_rows == 0:
         raise DataError(f"{source} has no rows")
     if split_column is not None:
@@ -200,10 +218,28 @@ def _base(path: Path) -> Path | None:
     return path.parent if path.is_file() else data_folder(path)
 
 
-def _count(builder: Any) -> int | None:
+def _need_field(name: str, features: Mapping[str, Any], source: str) -> None:
+    """Of tars they are those of the first rows, where a column that 95 % of all rows must have is seen."""
+    column, *fields = name.split(".")
+    within, found = column, features[column]
+    for part in fields:
+        if not isinstance(found, dict) or part not in found:
+            has = f"its fields: {', '.join(map(str, found))}" if isinstance(found, dict) else "it has no fields"
+            raise DataError(f"{source} has no field {part!r} in {within!r}; {has}. Name yours by --text_column")
+        within, found = f"{within}.{part}", found[part]
+
+
+def _check_end(tar: Path) -> None:
+    """`tarfile` takes what was cut between two of its members for the end."""
+    with tar.open("rb") as file:
+        file.seek(max(0, tar.stat().st_size - tarfile.BLOCKSIZE))
+        if file.read() != bytes(tarfile.BLOCKSIZE):
+            raise DataError(f"{tar} was cut: it does not end as a tar file does. Write or fetch it again")
+
+
+def _count(files: Sequence[Path], builder: Any) -> int | None:
     """Rows of the split train, where something says so without reading them: the ends of parquet files, or its card."""
-    files = [Path(str(file)) for file in (builder.config.data_files or {}).get("train", [])]
-    if files and all(file.suffix == ".parquet" and file.is_file() for file in files):
+    if files and all(file.suffix == ".parquet" for file in files):
         return sum(map(_rows_of, files))
     said = (builder.info.splits or {}).get("train")
     return int(said.num_examples) if said is not None and said.num_examples else None

@@ -128,7 +128,7 @@ class StreamLoader:
             if over or seen >= _JUDGED_FROM:
                 check_share(bad, seen, next(iter(self.place.bad), "another process has them"))
             if over and not seen:
-                raise DataError("the stream has no rows")
+                raise DataError(self.dataset.stream.has_none)
             if over:
                 return
             if not sum(counts):

@@ -1,6 +1,7 @@
 """Streams of shards: every row once, however many read them, in an order that the seed fixes, from any place on."""
 
 import itertools
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,10 @@ def test_what_cannot_be_streamed_is_said(tmp_path: Path) -> None:
     cut = write_parquet(tmp_path / "cut", [2, 2])
     shard = cut / "train-00001-of-00002.parquet"
     shard.write_bytes(shard.read_bytes()[:-4])
+    cut_tar = write_tars(tmp_path / "cut_tar", [2, 2])
+    shard = cut_tar / "train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[: tarfile.BLOCKSIZE * 2])
+    tars = write_tars(tmp_path / "tars", [2])
     no_rows = tmp_path / "no_rows"
     no_rows.mkdir()
     Dataset.from_dict({"audio": ["a.wav"], "text": ["0"]}).select([]).to_parquet(no_rows / "train.parquet")
@@ -130,6 +135,10 @@ def test_what_cannot_be_streamed_is_said(tmp_path: Path) -> None:
         (sheets, "audio", "text", DataError, "sheets is neither parquet nor webdataset, which say of which columns"),
         (both, "audio", "text", DataError, r"both holds \.parquet and \.tar files; stream a folder of one kind"),
         (cut, "audio", "text", DataError, r"cut/train-00001-of-00002\.parquet cannot be read as parquet \("),
+        (cut_tar, "wav", "json", DataError, r"cut_tar/train-00001\.tar was cut: it does not end as a tar file does"),
+        (tars, "wav", "json.txt", DataError, "no field 'txt' in 'json'; its fields: text. Name yours by --text_column"),
+        (folder, "audio", "text.en", DataError, "no field 'en' in 'text'; it has no fields. Name yours by"),
+        (tars, "wav", "json.text", None, ""),
         (no_rows, "audio", "text", DataError, "no_rows has no rows"),
     ):
         if error is None:
@@ -158,6 +167,13 @@ def test_rows_of_other_splits_are_left_out(tmp_path: Path, column: str) -> None:
     stream = open_stream(str(folder), "audio", ["text"])
     assert numbers(stream, buffer=0) == [0, 2, 4, 6, 7] and numbers(stream, buffer=0, skip=3) == [6, 7]
     assert sorted(numbers(stream, 0, 2) + numbers(stream, 1, 2)) == [0, 2, 4, 6, 7]
+    assert f"has no rows beside those that its column {column!r} names for validation or test" in stream.has_none
+
+
+def test_dev_is_held_out_as_it_is_beside_train(tmp_path: Path) -> None:
+    rows = {"audio": ["a.wav"] * 3, "text": ["0", "1", "2"], "split": ["dev", "train", "eval"]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    assert numbers(open_stream(str(tmp_path), "audio", ["text"]), buffer=0) == [1]
 
 
 def test_a_shard_of_other_types_is_said(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from torch.nn.functional import cross_entropy
 
 from support.paths import ROOT, TESTS
@@ -216,6 +217,16 @@ def test_bad_rows_are_judged_before_all_are_read_and_at_the_end(
     alone = pairs_of(write_parquet(tmp_path / "alone", [40], bad=range(40)), buffer=0)
     with pytest.raises(DataError, match=r"10 of 10 rows of the stream cannot be used"):
         batches(alone, args, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_without_rows_to_train_on_is_said(tmp_path: Path, workers: int) -> None:
+    rows = {"audio": ["a.wav"] * 2, "text": ["0", "1"], "split": ["test", "dev"]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    pairs = pairs_of(tmp_path)
+    with pytest.raises(DataError, match="has no rows beside those that its column 'split' names for validation or"):
+        batches(pairs, arguments(tmp_path / "run", dataloader_num_workers=workers), 1)
+    assert not multiprocessing.active_children()
 
 
 def test_a_batch_of_bad_rows_alone_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
