@@ -64,7 +64,7 @@ def split_forward(
     also: Mapping[str, Any] | None = None,
 ) -> ClapOutput:
     """Embeddings of both towers, each from raw input (`input_features`, `input_ids`) or from its prefix's output
-    (`audio_tokens`, `text_hidden`).
+    (`audio_tokens`, `text_hidden`); of further rows (`also`) it may be text alone.
 
     Args:
         chunk_rows: embed so many rows at a time and, for gradients, embed each chunk a second time when its turn comes
@@ -76,13 +76,13 @@ def split_forward(
     """
     audio = audio_tokens if audio_tokens is not None else input_features
     words = text_hidden if text_hidden is not None else input_ids
-    assert audio is not None and words is not None
+    assert words is not None
     towers = towers_of(model)
-    rows = chunk_rows or len(audio)
+    rows = chunk_rows or len(words)
     # The chunks are here and not in the trainer's loop, for DDP.
     suffix: Any = partial(checkpoint, use_reentrant=False) if chunk_rows else _call
     audio_embeds, text_embeds = [], []
-    for chunk in audio.split(rows):
+    for chunk in () if audio is None else audio.split(rows):
         tokens = chunk if audio_tokens is not None else towers.audio_prefix(split_point, chunk)
         audio_embeds.append(suffix(towers.audio_suffix, split_point, tokens))
     for chunk, mask in zip(words.split(rows), attention_mask.split(rows), strict=True):
@@ -90,9 +90,11 @@ def split_forward(
         text_embeds.append(suffix(towers.text_suffix, split_point, hidden, mask))
     if also is not None:
         others = split_forward(model, split_point, **also, chunk_rows=chunk_rows)
-        audio_embeds.append(others.audio_embeds)
+        audio_embeds += [] if others.audio_embeds is None else [others.audio_embeds]
         text_embeds.append(others.text_embeds)
-    return ClapOutput(audio_embeds=torch.cat(audio_embeds), text_embeds=torch.cat(text_embeds))
+    return ClapOutput(
+        audio_embeds=torch.cat(audio_embeds) if audio_embeds else None, text_embeds=torch.cat(text_embeds)
+    )
 
 
 def _call(function: Callable[..., Tensor], *arguments: Any) -> Tensor:

@@ -54,6 +54,7 @@ _OF_A_PHASE = {
     "crossfade",
 }
 _OF_A_PHASE |= {*ALPHAS, "beta", "rehearsal", "pairs_weight", "retention", "mixture", "average", "audio_rate"}
+_OF_A_PHASE |= {"text_hinge"}
 _OF_A_PHASE |= {"plain_share", "num_train_epochs", "max_steps", "per_device_train_batch_size", "leave_out"}
 _OF_A_PHASE |= {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "seed"}
 _OF_A_PHASE |= {"max_grad_norm", "logging_steps", "save_strategy", "save_steps", "mini_batch_groups"}

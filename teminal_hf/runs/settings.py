@@ -11,6 +11,7 @@ METHOD: tuple[str, ...] = (
     *("audio_blocks", "text_layers", "text_pooler", "projections", "tuning", "lora_rank"),
     *("alpha_same_time", "alpha_cross_time", "alpha_same_overlap", "alpha_cross_overlap", "beta", "rehearsal"),
     *("pairs_weight", "retention", "reference", "reference_size", "mixture", "plain_share", "average", "audio_rate"),
+    "text_hinge",
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("dataloader_drop_last", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
     *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),

@@ -67,6 +67,8 @@ class TeminalConfig(TrainingArguments):
             on (see `Reference.departure`); asked for 64 of each in every step.
         mixture: weight of hearing two sounds as two: the divergence of each view from the mean of what the starting
             checkpoint says of its clips alone (see `Reference.mixture`).
+        text_hinge: weight of what tells captions of both orders apart in text alone (`losses.text_hinge`): a peer's
+            loss, for comparisons.
         average: decay of a moving average of the weights, which replaces them when the training ends; 0 for none.
             Evaluations on the way are of the weights themselves.
         audio_rate: the audio tower's learning rate, as a share of `learning_rate`.
@@ -93,9 +95,8 @@ class TeminalConfig(TrainingArguments):
     pairs_weight: float = field(default=1.0, metadata={"help": "weight of your own pairs' loss, where they are a view"})
     retention: float = field(default=0.0, metadata={"help": "weight of keeping what the starting checkpoint knows"})
     mixture: float = field(default=0.0, metadata={"help": "weight of hearing two sounds as both of them"})
-    average: float = field(
-        default=0.0, metadata={"help": "decay of the average of the weights that is saved (0: none)"}
-    )
+    text_hinge: float = field(default=0.0, metadata={"help": "weight of the hinge between captions of both orders"})
+    average: float = field(default=0.0, metadata={"help": "decay of the saved average of weights (0: none)"})
     audio_rate: float = field(default=1.0, metadata={"help": "the audio tower's share of the learning rate"})
     plain_share: float = field(
         default=0.0, metadata={"help": 'share of the steps, at the start, with "X before Y" only'}
@@ -129,6 +130,7 @@ class TeminalConfig(TrainingArguments):
             "pairs_weight",
             "retention",
             "mixture",
+            "text_hinge",
             "audio_rate",
             "mini_batch_groups",
         ):
@@ -151,6 +153,8 @@ class TeminalConfig(TrainingArguments):
             raise ConfigError(f"unknown features_on {self.features_on!r}; choose of {', '.join(FEATURES_ON)}")
         if not 0 <= self.plain_share <= 1:
             raise ConfigError(f"plain_share must be between 0 and 1, got {self.plain_share}")
+        if self.text_hinge and not {"forward", "reversed"} <= {*self.views}:
+            raise ConfigError(f"text_hinge needs the views forward and reversed, got {self.views}; 0 leaves it out")
         if len(set(self.views)) < len(self.views):
             raise ConfigError(f"views must differ, got {self.views}")
         unknown = set(self.views) - {*STAGE_B_VIEWS, "single", "double", "pair"}

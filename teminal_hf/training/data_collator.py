@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from teminal_hf.audio.features import features_of
-from teminal_hf.data.captions import meaning_id
+from teminal_hf.data.captions import caption, meaning_id
 from teminal_hf.data.groups import plain_caption, view_meanings
 from teminal_hf.models.tokenizer import tokenize
 from teminal_hf.training.config import TeminalConfig
@@ -27,6 +27,8 @@ class GroupCollator:
     With `on_device` it holds `waveforms` (K*N, samples) float32 in the place of `input_features`: the trainer computes
     log-mels of them on its device.
     With `plain_wording` also `plain_input_ids`, `plain_attention_mask`: the same with every sequence as "X before Y".
+    With `order` also `order_input_ids`, `order_attention_mask` (4*N, L): each group's "X before Y", "Y after X", "Y
+    before X", "X after Y".
     """
 
     processor: Any
@@ -34,6 +36,7 @@ class GroupCollator:
     plain_wording: bool = False
     mixture: bool = False
     on_device: bool = False
+    order: bool = False
 
     @classmethod
     def of(cls, processor: Any, args: TeminalConfig) -> "GroupCollator":
@@ -44,6 +47,7 @@ class GroupCollator:
             plain_wording=args.plain_share > 0,
             mixture=args.mixture > 0,
             on_device=args.features_on_device,
+            order=args.text_hinge > 0,
         )
 
     def __post_init__(self) -> None:
@@ -65,16 +69,22 @@ class GroupCollator:
         """The part of the batch that needs no audio."""
         batch = {"meanings": self.meanings(rows)} | ({"clips": self.clips(rows)} if self.mixture else {})
         for prefix, captions in self.captions(rows).items():
-            words = [caption for view in captions for caption in view]
+            words = [words for view in captions for words in view]
             tokens = tokenize(self.processor, words)
             batch |= {f"{prefix}{name}": tokens[name] for name in ("input_ids", "attention_mask")}
         return batch
 
     def captions(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[str]]]:
-        """Captions of the batch by view and row: {"": as drawn, "plain_": in plain wording}."""
+        """Captions of the batch by view and row: {"": as drawn, "plain_": in plain wording}; "order_" has no views."""
         wordings = {"": [[row[f"{view}_caption"] for row in rows] for view in self.views]}
         if self.plain_wording:
             wordings["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]
+        if self.order:
+            pairs = [(row["label_a"], row["label_b"]) for row in rows]
+            ways = [pairs, [pair[::-1] for pair in pairs]]
+            wordings["order_"] = [
+                [caption(word, *pair) for pair in way] for way in ways for word in ("before", "after")
+            ]
         return wordings
 
     def meanings(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -104,3 +114,14 @@ class GroupCollator:
 def false_negatives(meanings: Tensor) -> Tensor:
     """(M, m) meanings -> (M, M) boolean: rows = audio, columns = text, true where the text also holds of the audio."""
     return (meanings[:, None, :] == meanings[None, :, :1]).any(dim=-1)
+
+
+def pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor]:
+    """The batch with one wording of its captions: "plain_*" in the place of "*", or left out."""
+    chosen = {name: tensor for name, tensor in inputs.items() if not name.startswith("plain_")}
+    if plain:
+        in_plain_wording = {name.removeprefix("plain_"): t for name, t in inputs.items() if name.startswith("plain_")}
+        if not in_plain_wording:
+            raise ValueError("plain_share needs both wordings in the batch: GroupCollator(..., plain_wording=True)")
+        chosen |= in_plain_wording
+    return chosen

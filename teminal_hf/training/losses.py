@@ -6,8 +6,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import relu
 
 VIEWS = ("forward", "reversed", "overlay")
+
+HINGE_MARGIN = 0.2
 
 Similarity = Literal["cosine", "dot"]
 
@@ -112,6 +115,22 @@ def temporal_contrastive_loss(
     per_view = ((to_text + to_audio) / 2).view(len(views), groups).mean(dim=1)
     parts = dict(zip(views, per_view.unbind(), strict=True))
     return {"loss": total_of_views(parts, beta), **parts}
+
+
+def text_hinge(captions: Tensor, order: Sequence[Tensor]) -> Tensor:
+    """By how much captions are not nearer, by a margin, to other wordings of their order than to the other order's.
+
+    The sum over both pairs of max(0, margin - cos(caption, same) + cos(caption, other)), averaged over captions; the
+    margin is 0.2. It is of text alone (Oncescu et al. 2024, arXiv 2409.00851, who give it ten times the weight of the
+    contrastive loss beside it).
+
+    Args:
+        captions: embeddings (N, D).
+        order: four of (N, D): two wordings of what a caption says, then two of the other order.
+    """
+    same, other = order[:2], order[2:]
+    cosines = [[torch.cosine_similarity(captions.float(), e.float(), dim=-1) for e in each] for each in (same, other)]
+    return sum((relu(HINGE_MARGIN - s + o).mean() for s, o in zip(*cosines, strict=True)), captions.new_zeros(()))
 
 
 def symmetric_infonce(

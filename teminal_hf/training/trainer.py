@@ -23,9 +23,9 @@ from teminal_hf.models.tokenizer import fit_to_towers
 from teminal_hf.training.averaging import Averaging
 from teminal_hf.training.checkpoints import WholeCheckpoints, newest_whole
 from teminal_hf.training.config import ALPHAS, TeminalConfig, check_training
-from teminal_hf.training.data_collator import GroupCollator
+from teminal_hf.training.data_collator import GroupCollator, pick_wording
 from teminal_hf.training.estimate import EstimateCallback
-from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss
+from teminal_hf.training.losses import symmetric_infonce, temporal_contrastive_loss, text_hinge
 from teminal_hf.training.push_mixin import PushMixin
 from teminal_hf.training.retention import Drawn, Reference
 from teminal_hf.training.sharded_losses import Batch, gathered_batch, infonce_share, own_batch, temporal_share
@@ -128,18 +128,22 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
         if model.training:
             for module in self._frozen:  # found once: a walk over all parameters at every step would take as long
                 module.training = False  # as the step of a small model
-        tensors = _pick_wording(inputs, plain=self._is_plain_step(model.training))
+        tensors = pick_wording(inputs, plain=self._is_plain_step(model.training))
         meanings, clips = tensors.pop("meanings"), tensors.pop("clips", None)
         counts: Any = tensors.pop("counts", None)
         drawn = self._draw() if model.training else None
         also: dict[str, Any] | None = None if drawn is None else drawn.inputs
+        order = {name.removeprefix("order_"): tensors.pop(name) for name in [*tensors] if name.startswith("order_")}
+        if order := order if model.training else {}:
+            also = {**order, "also": also}
         pairs, pair_meanings, pair_counts = self.pop_pairs(tensors)
         if pairs is not None:
             also = {**pairs, "also": also}
         outputs = model(**tensors, chunk_rows=self._chunk_rows, also=also)
         ends = [len(meanings), len(meanings) + len(pair_meanings)]
         audio, pair_audio, also_audio = outputs.audio_embeds.tensor_split(ends)
-        text, pair_text, also_text = outputs.text_embeds.tensor_split(ends)
+        ends.append(ends[-1] + len(order.get("attention_mask", ())))
+        text, pair_text, order_text, also_text = outputs.text_embeds.tensor_split(ends)
         parts = self.contrast(audio, text, meanings, gather=model.training, counts=counts)
         if pairs is not None:
             batch = self._batch(pair_audio, pair_text, pair_meanings, 1, model.training, pair_counts)
@@ -150,8 +154,11 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
                 parts["retention"] = self.reference.departure(also_audio, also_text, drawn)
             if self.args.mixture and clips is not None:
                 parts["mixture"] = self._mixture(audio, clips, drawn.sentence, counts)
-            for name in ("retention", "mixture"):
-                parts["loss"] = parts["loss"] + getattr(self.args, name) * parts.get(name, 0)
+        if order:
+            parts["text_hinge"] = self._hinge(text, order_text, counts)
+        for name in ("retention", "mixture", "text_hinge"):
+            if name in parts:
+                parts["loss"] = parts["loss"] + getattr(self.args, name) * parts[name]
         if not parts["loss"].isfinite():
             raise DivergedError(self._diverged(parts))
         if model.training:
@@ -245,17 +252,36 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
         batch = gathered_batch if gather and self.args.world_size > 1 else own_batch
         return batch(audio, text, meanings, n_views, counts)
 
+    def _counted(self, n: int, counts: Sequence[int] | None) -> tuple[int, float]:
+        """Of `n` groups here those that count, and by how much their mean is to be multiplied so that the mean over
+        processes is that over all groups."""
+        processes = self.args.world_size
+        counts = counts or [n] * processes
+        here = counts[self.args.process_index]
+        return here, here * processes / sum(counts)
+
+    def _hinge(self, text: Tensor, order: Tensor, counts: Sequence[int] | None) -> Tensor:
+        """This process' share of `text_hinge` over the captions of both orders."""
+        ways = order.chunk(4)
+        here, share = self._counted(len(ways[0]), counts)
+        if not here:
+            return order.sum() * 0
+        said = dict(zip(self.args.views, text.chunk(len(self.args.views)), strict=True))
+        forward, reversed_ = ([way[:here] for way in each] for each in (ways, ways[2:] + ways[:2]))
+        return (
+            share * (text_hinge(said["forward"][:here], forward) + text_hinge(said["reversed"][:here], reversed_)) / 2
+        )
+
     def _mixture(self, audio: Tensor, clips: Tensor, sentence: int, counts: Sequence[int] | None) -> Tensor:
         """This process' share of `Reference.mixture` over all processes' recordings of groups that count."""
         assert self.reference is not None
-        n, processes = len(audio) // len(self.args.views), self.args.world_size
-        counts = counts or [n] * processes
-        here = counts[self.args.process_index]
+        n = len(audio) // len(self.args.views)
+        here, share = self._counted(n, counts)
         rows = torch.tensor([[view != PAIR and i < here for i in range(n)] for view in self.args.views]).flatten()
         if not rows.any():
             return audio.new_zeros(())
         rows = rows.to(audio.device)
-        return self.reference.mixture(audio[rows], clips[rows], sentence) * (here * processes / sum(counts))
+        return self.reference.mixture(audio[rows], clips[rows], sentence) * share
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         plain = None if isinstance(self.model, PeftModel) else unwrap_model(self.model)
@@ -326,14 +352,3 @@ class _DrawCaptions(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.draw(args.seed, int(state.epoch or 0))
-
-
-def _pick_wording(inputs: Mapping[str, Tensor], plain: bool) -> dict[str, Tensor]:
-    """The batch with one wording of its captions: "plain_*" in the place of "*", or left out."""
-    chosen = {name: tensor for name, tensor in inputs.items() if not name.startswith("plain_")}
-    if plain:
-        in_plain_wording = {name.removeprefix("plain_"): t for name, t in inputs.items() if name.startswith("plain_")}
-        if not in_plain_wording:
-            raise ValueError("plain_share needs both wordings in the batch: GroupCollator(..., plain_wording=True)")
-        chosen |= in_plain_wording
-    return chosen

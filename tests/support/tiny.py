@@ -238,7 +238,7 @@ def trainer(
     model, _ = apply_stage(tiny_clap(dropout=dropout), StagePolicy(tuning=tuning))
     if args.retention or args.mixture:
         own.setdefault("reference", tiny_reference(model, tiny_clap()))
-    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0)
+    collator = GroupCollator.of(tiny_processor(), args)
     rows = own.pop("train_dataset") if "train_dataset" in own else groups(n_groups, args.views)
     return TeminalTrainer(model, args, data_collator=collator, train_dataset=rows, **own)
 

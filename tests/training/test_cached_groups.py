@@ -90,7 +90,7 @@ def test_wordings_differ_in_the_cache_too() -> None:
 
 
 OPTIONS: dict[str, Any] = {"views": ALL_VIEWS, "alpha_same_time": 3.0, "plain_share": 0.5}
-OPTIONS |= {"retention": 0.5, "mixture": 0.5}
+OPTIONS |= {"retention": 0.5, "mixture": 0.5, "text_hinge": 0.7}
 
 
 def test_gradients_with_a_float32_cache_are_those_without() -> None:

@@ -129,6 +129,17 @@ def test_the_loss_never_masks_a_positive(processor: ClapProcessor) -> None:
     assert embeds.grad is not None and embeds.grad.isfinite().all()
 
 
+def test_both_orders_are_said_in_both_ways(processor: ClapProcessor) -> None:
+    rows = [row("dog", "rain", STAGE_B), row("clock_tick", "wind", STAGE_B)]
+    collator = GroupCollator(processor, STAGE_B, order=True)
+    said = collator.captions(rows)["order_"]
+    assert [way[0] for way in said] == ["dog before rain", "rain after dog", "rain before dog", "dog after rain"]
+    assert [way[1] for way in said][:2] == ["clock tick before wind", "wind after clock tick"]
+    batch, without = collator(rows), GroupCollator(processor, STAGE_B)(rows)
+    assert batch.keys() - without.keys() == {"order_input_ids", "order_attention_mask"}
+    assert len(batch["order_input_ids"]) == 8
+
+
 def test_plain_wording_says_the_sounds_in_their_order(processor: ClapProcessor) -> None:
     rows = groups(8, (*STAGE_B, "single"))
     collator = GroupCollator(processor, (*STAGE_B, "single"), plain_wording=True)

@@ -36,11 +36,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "rehearsal": 0.6,
         "retention": 2.0,
         "mixture": 0.5,
+        "text_hinge": 0.7,
         "average": 0.9,
         "plain_share": 0.5,
     },
     "tact": {"views": ["reversed", "forward"], "alpha_same_time": 5.0, "alpha_cross_time": 0.0},
-    "uneven": {"views": ["forward", "double"], "rehearsal": 0.6, "retention": 2.0, "mixture": 0.5},
+    "uneven": {
+        "views": ["forward", "reversed", "double"],
+        "rehearsal": 0.6,
+        "retention": 2.0,
+        "mixture": 0.5,
+        "text_hinge": 3.0,
+    },
     "accumulated": {"views": ["forward", "reversed"], "gradient_accumulation_steps": 2},
     "cached": {"views": ["forward", "overlay"], "mini_batch_groups": 2},
 }
@@ -122,7 +129,7 @@ def train(kind: str, folder: Path, processes: int) -> Any:
     reference = None
     if args.retention:
         reference = tiny_reference(model, tiny_clap(seed=9), StagePolicy(audio_blocks=2).split_point)
-    collator = GroupCollator(tiny_processor(), args.views, plain_wording=args.plain_share > 0, mixture=args.mixture > 0)
+    collator = GroupCollator.of(tiny_processor(), args)
     many = TinyRows(rows[:11] if kind in ("uneven", "accumulated") else rows * 9)  # 144: three shards
     trainer = Counting(model, args, data_collator=collator, train_dataset=many, reference=reference)
     if kind in ("cached", "warm") and processes > 1:

@@ -25,7 +25,7 @@ def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:
 def test_gradients_are_those_of_the_whole_batch(tmp_path: Path, mini_batch_groups: int) -> None:
     rows, found = groups(8, ALL_VIEWS), []
     for chunk in (0, mini_batch_groups):
-        options: dict[str, Any] = {"views": ALL_VIEWS, "retention": 0.5, "mixture": 0.5, "alpha_same_time": 3.0}
+        options: dict[str, Any] = {"views": ALL_VIEWS, "retention": 0.5, "mixture": 0.5, "text_hinge": 0.7}
         t = trainer(tmp_path, train_dataset=rows, mini_batch_groups=chunk, **options)
         t.model.train()
         loss = t.compute_loss(t.model, t.data_collator(rows))
