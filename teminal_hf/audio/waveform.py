@@ -5,6 +5,7 @@ levels are arguments, so that whoever composes owns the seed.
 """
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ SILENCE_PEAK = 1e-4  # -80 dBFS: below it a clip holds nothing to hear
 TRIM_DB = -50.0  # of the loudest frame: quieter ends are padding or the tail of a fade
 TRIM_FRAME_SECONDS = 0.01
 MAX_SECONDS = 3600.0
+MAX_PEAK = 8.0  # 18 dB above full scale
 MIN_RATE, MAX_RATE, MAX_CHANNELS = 1_000, 768_000, 64
 _BLOCK = 1 << 16  # frames decoded at a time
+_STREAMED = (1 << 31) - 4096  # bytes and more are what a WAV file claims that was written to a pipe
 _UNKNOWN = 1 << 62  # frames and more are what libsndfile says of a FLAC file that was streamed
 
 
@@ -39,12 +42,19 @@ def decode(source: str | Path | bytes, sampling_rate: int, max_seconds: float = 
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             _check_header(file, max_seconds)
-            # Block by block: a file of many channels, or a well compressed one, takes the memory of its mix alone.
-            blocks = [block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True)]
+            # Block by block: a file of many channels, or a well compressed one, takes the memory of its mix alone. Not
+            # by `blocks`, which gives the block before once more, and again, where a file ends too soon.
+            blocks = []
+            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1))
             rate = file.samplerate
+            _check_whole(file, sum(map(len, blocks)))
     except soundfile.LibsndfileError as error:
         raise BadClipError(f"cannot be decoded as audio ({error.error_string.rstrip('.')})") from error
-    return resample(np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate, sampling_rate)
+    waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if waveform.size and np.isfinite(peak := np.abs(waveform).max()) and peak > MAX_PEAK:
+        raise BadClipError(f"holds floats up to {peak:.4g}, and full scale is 1; divide integers by it")
+    return resample(waveform, rate, sampling_rate)
 
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
@@ -57,6 +67,19 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise BadClipError("cannot be decoded as audio (a stream, whose header does not say how long it is)")
     if file.frames > max_seconds * file.samplerate:
         raise BadClipError(f"lasts {file.frames / file.samplerate:.0f} s; cut it to {max_seconds:.0f} s or less")
+
+
+def _check_whole(file: soundfile.SoundFile, frames: int) -> None:
+    """A file that was cut is not a short one; of an MP3 that has no header of its own the length is an estimate."""
+    claim = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)  # of WAV files
+    claimed, there = map(int, claim.groups()) if claim else (0, 0)
+    if there < claimed < _STREAMED:
+        raise BadClipError(f"was cut: {there} of {claimed} bytes of sound are there")
+    if frames < file.frames - file.samplerate / 10:
+        raise BadClipError(
+            f"was cut: {frames / file.samplerate:.1f} of {file.frames / file.samplerate:.1f} s are there, or its "
+            "header is wrong; fetch it again, or convert it to WAV"
+        )
 
 
 def resample(waveform: NDArray[np.floating], rate: int, sampling_rate: int) -> Waveform:

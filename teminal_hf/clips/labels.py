@@ -15,8 +15,8 @@ from teminal_hf.errors import DataError
 logger = logging.getLogger(__name__)
 
 # As they are exported where a cell is empty; of spreadsheets also what stands for a formula that failed.
-_UNLABELLED = {"none", "nan", "nat", "null", "nil", "n/a", "n.a.", "na", "<na>", "<null>", "\\n", "undefined"}
-_UNLABELLED |= {"#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!"}
+UNLABELLED = {"none", "nan", "nat", "null", "nil", "n/a", "n.a.", "na", "<na>", "<null>", "\\n", "undefined"}
+UNLABELLED |= {"#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!"}
 _NO_NAMES = {  # what tells classes apart, and is nothing to say
     "a truth value": re.compile(r"true|false"),
     "a number": re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d+|(class|label|category)[ _-]*\d+"),
@@ -107,7 +107,7 @@ def _text_names(text: str) -> list[str]:
     if written := _WRITTEN_LIST.fullmatch(name):  # "['Rain', 'Water']"
         parts = [part.strip(" '\"") for part in _SEPARATOR.split(written[1])]
         return [label for part in parts for label in _text_names(part)]
-    if name.casefold() in _UNLABELLED:
+    if name.casefold() in UNLABELLED:
         return []
     if not any(character.isalpha() for character in name):
         if any(character.isdigit() for character in name):

@@ -1,5 +1,6 @@
 """Data sets of recordings by name: of the Hub, saved to disk, or files and folders as people keep them."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from teminal_hf.clips.folds import is_split
 from teminal_hf.clips.spreadsheets import check_filled, check_inside, leads_out, read_sheet
 from teminal_hf.errors import ConfigError, DataError, NotFoundError, TeminalError
 from teminal_hf.hub.offline import fetching_data, saying_what_to_fetch
+
+logger = logging.getLogger(__name__)
 
 FILE_COLUMNS = ("file_name", "filename", "audio_path", "filepath", "path", "file")  # of tables without an audio column
 SHEETS, TABLES = (".csv", ".tsv"), (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")
@@ -126,9 +129,27 @@ def data_folder(root: Path) -> Path:
 
 
 def _sounds(root: Path) -> list[Path]:
-    """Relative paths of all files of sound, but for hidden ones."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
+    """Relative paths of all files of sound, but for hidden ones.
+
+    Raises:
+        DataError: links that lead nowhere, as where files are not fetched yet.
+    """
+    found: list[Path] = []
+    broken: list[Path] = []
+    for path in root.rglob("*"):
+        relative = path.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if path.is_symlink() and path.is_dir():
+            logger.warning("%s is a link to a folder, which is not followed; give the folder itself", path)
+        elif path.suffix.lower() in SOUNDS and (path.is_file() or path.is_symlink()):
+            (found if path.is_file() else broken).append(relative)
+    if broken:
+        raise DataError(
+            f"{root} holds {len(broken)} links to sounds that are not there, such as {min(broken)}; fetch the files, "
+            "or remove the links"
+        )
+    return sorted(found)
 
 
 def _tables(root: Path) -> list[Path]:
@@ -187,7 +208,26 @@ def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_
             f"{root} holds {len(sounds)} sounds, and nothing tells what they are: put a metadata.csv beside them "
             f"(columns file_name and {label_column}), or those of each class in a folder of its name"
         )
+    _check_one_level(root, sounds)
+    logger.info(
+        "%d sounds of %d classes, by their folders: %s", len(sounds), len({*labels}), ", ".join(sorted({*labels}))
+    )
     return _by_split(Dataset.from_dict({audio_column: names, label_column: labels, "filename": names}), audio_column)
+
+
+def _check_one_level(root: Path, sounds: list[Path]) -> None:
+    """Raise a DataError where folders of one name stand in several that may be the classes themselves."""
+    above: dict[str, str] = {}
+    for path in sounds:
+        over = path.parent.parent.name
+        if _NO_CLASS.fullmatch(over) or is_split(over):
+            continue
+        if above.setdefault(path.parent.name, over) != over:
+            raise DataError(
+                f"{root}: folders {path.parent.name} stand in {above[path.parent.name]} and in {over}, so that the "
+                "folder of a sound does not tell its class; put the sounds of each class in one folder, or name their "
+                "classes in a metadata.csv (columns file_name and category)"
+            )
 
 
 def _class_of(path: Path) -> str:

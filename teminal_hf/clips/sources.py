@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
 from teminal_hf.audio.waveform import Waveform, resample
 from teminal_hf.clips import esc50, soundbank, soundbank_voices
@@ -93,10 +93,11 @@ class ClipSource:
         )
 
 
-def load_clips(source: str | None = None, data_dir: str | None = None, **options: Any) -> ClipTable:
+def load_clips(source: str | Path | None = None, data_dir: str | Path | None = None, **options: Any) -> ClipTable:
     """Find clips: `data_dir` is an ESC-50 folder; `source` is "soundbank" (the default) or a Hub or local data set;
     `options` are the other fields of `ClipSource`, and errors are those of its `load`."""
-    return ClipSource(data_dir=data_dir, source=source, **options).load()
+    folder, name = (None if given is None else str(given) for given in (data_dir, source))
+    return ClipSource(data_dir=folder, source=name, **options).load()
 
 
 def _table(ids: list[str], labels: list[str], folds: list[int], origins: list[str], reader: Reader) -> ClipTable:
@@ -216,9 +217,9 @@ def column_named(columns: Sequence[str], name: str) -> str | None:
 def _folds(
     dataset: Dataset, labels: list[str], splits: list[str], fold_column: str | None, group_column: str | None
 ) -> list[int]:
-    group_column = group_column or next(
-        filter(None, (column_named(dataset.column_names, name) for name in GROUP_COLUMNS)), None
-    )
+    named = filter(None, (column_named(dataset.column_names, name) for name in GROUP_COLUMNS))
+    simple = (name for name in named if isinstance(dataset.features[name], Value))  # "recording" may be the sound
+    group_column = group_column or next(simple, None)
     recordings: list[Hashable] = list(range(len(dataset)))
     if group_column is not None:
         cells = dataset[group_column][:]

@@ -26,7 +26,7 @@ from teminal_hf.storage.cache import digest, entry_folder
 
 # Clips are decoded anew when the decoder (or `resampler`) is another one. The first number is to be raised when what we
 # do with their output, or what we store of it, changes.
-FORMAT = (3, soundfile.__libsndfile_version__)
+FORMAT = (4, soundfile.__libsndfile_version__)
 SAMPLES, INDEX = "samples.int16", "index.json"
 MAX_THREADS = 8  # each holds a clip or two in memory
 

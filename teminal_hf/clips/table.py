@@ -139,7 +139,24 @@ class ClipTable:
             OSError: the disk is full.
         """
         stored = self.decoded(sampling_rate)
-        return stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
+        audible = stored.select(screen(len(self), lambda i: stored.content(self.ids[i])))
+        audible._warn_of_copies()
+        return audible
+
+    def _warn_of_copies(self) -> None:
+        """Warn of one sound in several folds, or of several classes."""
+        for what, values in (("folds", self.folds), ("classes", self.labels)):
+            found: dict[str, dict[Any, str]] = {}  # of each sound, its folds or classes, and a clip of each
+            for clip, value in zip(self.ids, values, strict=True):
+                found.setdefault(self.content(clip), {}).setdefault(value, clip)
+            if several := [of for of in found.values() if len(of) > 1]:
+                logger.warning(
+                    "%d sounds stand in several %s, such as %s: %s. Remove the copies",
+                    len(several),
+                    what,
+                    " and ".join(several[0].values()),
+                    "what is tested on was in part trained on" if what == "folds" else "a sound is of one class",
+                )
 
     def decoded(self, sampling_rate: int) -> "ClipTable":
         """This table, reading from clip stores as a `usable` one does; bad clips stay in it and raise when read."""

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rank(arguments: argparse.Namespace) -> None:
+    from teminal_hf.clips.recordings import SOUNDS
     from teminal_hf.errors import ConfigError
     from teminal_hf.integrations.encoders import load_encoder
     from teminal_hf.storage.atomic import check_writable
 
     for caption in arguments.captions:
-        if Path(caption).is_file():
+        if os.path.isfile(caption):  # `Path.is_file` raises where a caption is longer than a file's name may be
             raise ConfigError(
                 f"{caption} is a file, and stands where a caption is meant: rank hears one sound, or a folder of them, "
                 f"teminal rank {arguments.sound} CAPTION [CAPTION ...]; call it once for each"
@@ -39,6 +41,8 @@ def _rank(arguments: argparse.Namespace) -> None:
         raise ConfigError("--when is of one recording, and without --threshold; leave the other out")
     if arguments.csv:
         check_writable(arguments.csv)
+        if arguments.csv.suffix.lower() in SOUNDS:
+            raise ConfigError(f"--csv {arguments.csv} is named as a sound is; name a .csv file")
     encoder = load_encoder(arguments.model)
     if arguments.when:
         _when(arguments, encoder)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from torch.utils.data import Dataset
 from teminal_hf.audio.features import window_samples
 from teminal_hf.audio.waveform import Waveform, trim_bounds
 from teminal_hf.clips.audio_column import AudioColumn, need_columns
+from teminal_hf.clips.labels import UNLABELLED
 from teminal_hf.clips.store import open_store
 from teminal_hf.clips.streams import RowStream
 from teminal_hf.clips.table import screen
 from teminal_hf.data.captions import caption_key
 from teminal_hf.errors import BadClipError, DataError
 from teminal_hf.storage.cache import code_id, digest
+
+_NO_CAPTION = {"", "-", *UNLABELLED}
+_WRITTEN_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]", re.DOTALL)
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +229,7 @@ class CaptionStream:
 
 
 def _captions(cell: Any, column: str, row: int | str) -> list[str]:
-    """The captions of a row, each once; blank ones do not count."""
+    """The captions of a row, each once; blank ones, and what stands in a table for none, do not count."""
     several: Sequence[Any] = cell if isinstance(cell, list | tuple) else [cell]
     wrong = next((text for text in several if text is not None and not isinstance(text, str)), None)
     if wrong is not None:
@@ -232,4 +237,10 @@ def _captions(cell: Any, column: str, row: int | str) -> list[str]:
             f"column {column!r} must hold captions; row {row} holds a {type(wrong).__name__}. Name yours by "
             "--text_column"
         )
-    return list({caption_key(text): text for text in several if text and text.strip()}.values())
+    said = [text for text in several if text and text.strip().casefold() not in _NO_CAPTION]
+    if listed := next((text for text in said if _WRITTEN_LIST.fullmatch(text.strip())), None):
+        raise DataError(
+            f"column {column!r} must hold captions; row {row} holds a list that is written out, {listed:.60}. Split it "
+            "into a list, of which each pass says another one (json.loads or ast.literal_eval, in dataset.map)"
+        )
+    return list({caption_key(text): text for text in said}.values())

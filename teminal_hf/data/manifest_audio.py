@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 
 from teminal_hf.clips.audio_column import need_columns
+from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.licences import kind_of_clips
 from teminal_hf.clips.sources import from_dataset, load_clips
 from teminal_hf.clips.table import ClipTable
@@ -60,6 +61,9 @@ def _render(dataset: Any, table: ClipTable, settings: RenderSettings) -> Any:
         stage = _stage_of(dataset.column_names)
         named = {clip for column in ("clip_a", "clip_b") for clip in dataset[column][:]}
         _need_clips(named, table)
+        for side in ("a", "b"):
+            if (label := f"label_{side}") in dataset.column_names:
+                _need_labels(dict(zip(dataset[f"clip_{side}"][:], dataset[label][:], strict=True)), table)
         # Whole folds, so that they are decoded once for all splits and for the builder.
         folds = {fold for clip, fold in zip(table.ids, table.folds, strict=True) if clip in named}
         table = table.in_folds(folds).decoded(settings.sampling_rate) if named else table
@@ -107,6 +111,16 @@ def _need_clips(named: Iterable[str], table: ClipTable) -> None:
         )
 
 
+def _need_labels(labels: Mapping[str, str], table: ClipTable) -> None:
+    """Clips that are numbered, for want of names, may be others than those that the manifest means."""
+    for clip, label in labels.items():
+        if spoken(table.label(clip)).casefold() != spoken(label).casefold():
+            raise DataError(
+                f"clip {clip!r} is {label!r} in the manifest, and {table.label(clip)!r} among the clips given: they "
+                "are others, or in another order; give those that the manifest was made from"
+            )
+
+
 def with_audio(manifests: Any, stage: str, renderer: Renderer) -> Any:
     """`manifests`, of any of the four kinds, with the audio of `stage` rendered as their rows are asked for."""
     if isinstance(manifests, Dataset | DatasetDict):
@@ -119,6 +133,7 @@ def with_audio(manifests: Any, stage: str, renderer: Renderer) -> Any:
 
 def _render_row(renderer: Renderer, stage: str, row: dict[str, Any]) -> dict[str, Any]:
     _need_clips(_clips_of(row), renderer.clips)
+    _need_labels({row[f"clip_{s}"]: row[f"label_{s}"] for s in ("a", "b") if f"label_{s}" in row}, renderer.clips)
     if stage == "zste":
         return row | {"audio": _render_item(renderer, row)}
     return row | render_row(renderer, row, STAGE_VIEWS[stage])

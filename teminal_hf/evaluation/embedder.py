@@ -10,6 +10,7 @@ from torch import Tensor
 
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.rendering import Renderer
+from teminal_hf.errors import ConfigError
 from teminal_hf.models.embed import CAPTIONS, TrainableEncoder, warn_if_collapsed
 from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
 from teminal_hf.models.frozen_prefix import FrozenPrefix
@@ -51,6 +52,11 @@ class Embedder:
                 where all models with these frozen layers share it (needs clips that are `usable`). None: the whole
                 model, nothing on disk.
         """
+        if (rate := self._renderer.settings.sampling_rate) != encoder.sampling_rate:
+            raise ConfigError(
+                f"the recordings are composed at {rate} Hz, and this model hears {encoder.sampling_rate} Hz; give "
+                "RenderSettings.of(encoder)"
+            )
         if split_point is None:
             batches = ([sound for row in rows for sound in self.sounds(row)] for rows in self._batches())
             audio = np.concatenate([audio_embeds(encoder, batch) for batch in batches])

@@ -36,6 +36,7 @@ def load_encoder(name: str) -> Encoder:
         OfflineError: not downloaded yet while offline.
         MissingExtraError: a package that it needs is not installed, such as sentence-transformers.
     """
+    name = str(name)
     if (Path(name) / "modules.json").is_file():
         return SentenceTransformerEncoder(_sentence_transformer(name))
     try:

@@ -47,6 +47,7 @@ def load_checkpoint(name: str) -> tuple[TrainedModel, Any]:
         CheckpointError: another kind of model, or one that is not whole.
         NotFoundError, OfflineError: as `load_clap`.
     """
+    name = str(name)
     kind = type_of(name)
     if kind == "clap":
         return _open_clap(name)
@@ -75,7 +76,7 @@ def load_clap(name: str) -> tuple[ClapModel, ClapProcessor]:
         NotFoundError: nothing there.
         OfflineError: not downloaded yet while offline.
     """
-    if (kind := type_of(name)) != "clap":
+    if (kind := type_of(name := str(name))) != "clap":
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; a CLAP one (model_type 'clap') is needed")
     return _open_clap(name)
 

@@ -13,9 +13,10 @@ from transformers import ClapModel, ClapProcessor, PeAudioModel
 
 from teminal_hf.audio.log_mel import LogMel, device_of_features
 from teminal_hf.audio.waveform import Waveform
+from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.encoder import no_answer
 from teminal_hf.models.split import recordings_at_once, towers_of, unwrap_model
-from teminal_hf.models.tokenizer import tokenize
+from teminal_hf.models.tokenizer import tokenize, warn_of_cut
 from teminal_hf.models.towers import SplitPoint
 
 logger = logging.getLogger(__name__)
@@ -32,13 +33,31 @@ def embed_audio(model: nn.Module, processor: Any, waveforms: Sequence[Waveform])
 
     Raises:
         ValueError: a recording longer than the window.
+        DataError: one that is no waveform: of another shape, of whole numbers, empty, or not finite.
     """
-    return _unit(encoder_of(model, processor).embed_audio(waveforms))
+    return _unit(encoder_of(model, processor).embed_audio([_checked(*each) for each in enumerate(waveforms)]))
 
 
 def embed_text(model: nn.Module, processor: Any, captions: Sequence[str]) -> Tensor:
-    """Captions -> L2-normalised `text_embeds` (n, D) on the CPU."""
+    """Captions -> L2-normalised `text_embeds` (n, D) on the CPU.
+
+    Raises:
+        ConfigError: one string in the place of a list of them.
+    """
+    if isinstance(captions, str):
+        raise ConfigError(f"captions must be a list of strings, found the one string {captions!r}; give [{captions!r}]")
     return _unit(encoder_of(model, processor).embed_text(captions))
+
+
+def _checked(number: int, waveform: Any) -> Waveform:
+    array = np.asarray(waveform)
+    if array.ndim != 1 or array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
+        found = f"{array.dtype} of shape {array.shape}" + ("" if array.dtype.kind != "f" else ", or not finite")
+        raise DataError(
+            f"recording {number} must be mono, an array (samples,) of finite floats within -1 and 1, found {found}; "
+            "whole numbers of 16 bits are divided by 32768"
+        )
+    return array.astype(np.float32)
 
 
 def _unit(embeds: NDArray[np.float32]) -> Tensor:
@@ -88,6 +107,7 @@ class ClapEncoder:
     @torch.inference_mode()
     def embed_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
         clap, chunks = self.clap, []
+        warn_of_cut(self.processor, captions)
         towers = towers_of(clap)
         # Captions of like length share a batch: less padding. The order is restored below.
         order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
@@ -157,6 +177,7 @@ class PeAudioEncoder:
     def embed_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
         """(n, D): the last hidden state's first token through `text_audio_head`, as in the model's own `forward`."""
         model, embeds = self._audio_model, []
+        warn_of_cut(self.processor, captions)
         for start in range(0, len(captions), 8 * _WHOLE_AT_ONCE):
             tokens = tokenize(self.processor, captions[start : start + 8 * _WHOLE_AT_ONCE])
             ids, mask = (tokens[name].to(model.device) for name in ("input_ids", "attention_mask"))

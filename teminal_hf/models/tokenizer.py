@@ -1,9 +1,12 @@
 """Captions to token ids, leaving no trace in the tokenizer, and the tokenizer fit to be saved."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from transformers import BatchEncoding
+
+logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 512  # of a caption, as PE-Audio was trained and RoBERTa can
 _INPUTS = ["input_ids", "attention_mask"]  # of text towers
@@ -15,6 +18,21 @@ def tokenize(processor: Any, captions: Sequence[str]) -> BatchEncoding:
     tokens = processor.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     _forget_truncation(processor)
     return tokens
+
+
+def warn_of_cut(processor: Any, captions: Collection[str]) -> None:
+    """One warning with the number of captions that are longer than what the text tower reads."""
+    limit = min(MAX_TOKENS, processor.tokenizer.model_max_length)
+    encoded = processor.tokenizer.backend_tokenizer.encode_batch(sorted(captions))
+    if cut := [len(each.ids) for each in encoded if len(each.ids) > limit]:
+        logger.warning(
+            "%d of %d captions are longer than the %d tokens that the model reads (the longest has %d): their ends are "
+            "cut off. Shorten them, or split them into several captions of the recording",
+            len(cut),
+            len(captions),
+            limit,
+            max(cut),
+        )
 
 
 def fit_to_towers(processor: Any) -> None:

@@ -19,14 +19,18 @@ class Draft:
         self.left_out: Counter[str] = Counter()
         self._recordings: dict[Recording, int] = {}
         self._captions: dict[str, int] = {}
-        self._questions: list[Question] = []
+        self._questions: dict[Question, None] = {}
         self._galleries: list[Gallery] = []
 
     def ask(
         self, row: str, recordings: Sequence[Recording], captions: Sequence[str], group: str, asks: Asks = "captions"
     ) -> None:
         """A `Question`: what fits each of `recordings` comes first among `captions`, in the same order."""
-        self._questions.append(Question(row, self._heard(recordings), self._read(captions), group, asks))
+        question = Question(row, self._heard(recordings), self._read(captions), group, asks)
+        if question in self._questions:
+            self.leave_out("questions that were asked before, word for word")
+        else:
+            self._questions[question] = None
 
     def find(
         self,

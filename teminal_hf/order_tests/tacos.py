@@ -19,6 +19,7 @@ from teminal_hf.order_tests.questions import OrderTest, Recording
 
 TACOS = "tacos"  # as `--source` and `--test` take it
 MARGIN = 0.5  # seconds: how finely people mark where a sound begins and ends
+NO_SENTENCES = "recordings of which annotations_strong.csv says nothing"
 _ROWS = {
     "order": "one sound ends before another begins: X before Y, or Y before X (or both with after)",
     "sequence": "the same recordings: X before Y, Y before X, or X while Y",
@@ -61,6 +62,8 @@ def read(folder: Path, margin: float = MARGIN) -> OrderTest:
         if recording is None:
             draft.leave_out(f"recordings {NO_FILE}")
             continue
+        if name not in stretches:
+            draft.leave_out(NO_SENTENCES)
         for related, first, second in related_pairs(draft, stretches.get(name, []), margin):
             _ask(draft, related, next(words[related]), recording, first.text, second.text)
     return draft.test(TACOS, path, _ROWS)

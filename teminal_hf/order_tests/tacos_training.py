@@ -22,7 +22,7 @@ from teminal_hf.clips.table import screen
 from teminal_hf.data.captions import caption
 from teminal_hf.errors import DataError
 from teminal_hf.order_tests.draft import NO_FILE, Draft, sound, table, the_file
-from teminal_hf.order_tests.tacos import MARGIN, Stretch, check_margin, related_pairs, stretches_of
+from teminal_hf.order_tests.tacos import MARGIN, NO_SENTENCES, Stretch, check_margin, related_pairs, stretches_of
 from teminal_hf.storage.cache import code_id, digest
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class SceneGroups(Dataset[dict[str, Any]]):
                 draft.leave_out(f"recordings {NO_FILE}")
             elif name in stretches:
                 paths[name] = file[0]
+            else:
+                draft.leave_out(NO_SENTENCES)
         origins = [file_state(path) for path in paths.values()]
         files, what = list(paths.values()), f"{len(paths)} recordings of TACOS at {self.sampling_rate} Hz"
         with PartialState().local_main_process_first():  # the others read what it has decoded

@@ -26,6 +26,7 @@ from teminal_hf.data.rendering import Renderer, RenderSettings
 from teminal_hf.data.views import PAIR
 from teminal_hf.errors import ConfigError, DataError
 from teminal_hf.models.checkpoint import load_checkpoint
+from teminal_hf.models.tokenizer import warn_of_cut
 from teminal_hf.order_tests.tacos import TACOS
 from teminal_hf.order_tests.tacos_training import SceneGroups
 from teminal_hf.runs.arguments import Config, DataArguments
@@ -211,23 +212,13 @@ def _load_pairs(
 
 
 def warn_of_long_captions(data: TrainingData, processor: Any) -> None:
-    """One warning with the number of captions that are longer than what the text tower reads; not of a stream."""
+    """As `warn_of_cut`; not of a stream."""
     if isinstance(data.train, CaptionStream):
         return
     names = ("forward_caption", f"{PAIR}_caption")
     captions = {row[name] for row in data.train.manifest for name in names if name in row}
     captions |= set(getattr(data.train, "captions", ()))
-    limit = processor.tokenizer.model_max_length
-    encoded = processor.tokenizer.backend_tokenizer.encode_batch(sorted(captions))
-    if cut := [len(each.ids) for each in encoded if len(each.ids) > limit]:
-        logger.warning(
-            "%d of %d captions are longer than the %d tokens that the model reads (the longest has %d): their ends are "
-            "cut off. Shorten them, or split them into several captions of the recording",
-            len(cut),
-            len(captions),
-            limit,
-            max(cut),
-        )
+    warn_of_cut(processor, captions)
 
 
 def reference_of(config: Config, base: str, model: nn.Module, processor: Any, data: TrainingData) -> Reference | None:

@@ -34,7 +34,7 @@ def read_json(path: Path, shape: Shape) -> Facts:
         DataError: no JSON, no object, or a value that does not fit `shape`; the message names file and value.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"), object_hook=partial(Facts, path))
+        facts = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=partial(Facts, path))
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"it is no JSON: {error}") from error
     if not isinstance(facts, Facts):

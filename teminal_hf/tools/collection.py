@@ -14,15 +14,16 @@ from tqdm import tqdm
 
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.errors import DataError, NotFoundError
+from teminal_hf.clips.recordings import SOUNDS
+from teminal_hf.errors import DataError, NotFoundError, TakenError
 from teminal_hf.evaluation.ranking import AT_ONCE, Ranking, check_captions, ranking, window_embeds
 from teminal_hf.models.encoder import Encoder, identity, text_embeds
-from teminal_hf.storage.atomic import written_whole
+from teminal_hf.storage.atomic import check_writable, written_whole
 from teminal_hf.storage.cache import digest, entry_folder
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 WRITTEN_AFTER = 1000  # files: what a run that is stopped has to do again
 _COLUMNS = ("file", "size", "mtime_ns", "start", "end", "embedding")
+_OF = ("model", "folder")
 
 logger = logging.getLogger(__name__)
 
@@ -100,34 +101,41 @@ def embedded(encoder: Encoder, folder: str | Path, index: Path | None = None, *,
 
     Raises:
         NotFoundError: no folder, or no such file in it.
+        TakenError: `index` is something else, or of another folder or model.
         DataError: nothing in it can be heard.
         ConfigError: the encoder has no weights to know its embeddings by (see `identity`).
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder}; give one of wav, flac, ogg or mp3 files")
-    files = [_file(folder, path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    if not files:
+    left_out: dict[str, str] = {}
+    files = list(_files(folder, left_out))
+    if not files and not left_out:
         raise NotFoundError(f"{folder} holds no wav, flac, ogg or mp3 file")
-    model = identity(encoder)
-    if index is None:
+    model, of = identity(encoder), str(folder.resolve())
+    if index is not None:
+        check_writable(index)
+        kept = _read(index, model, of)
+    else:
         device = next(iter(encoder.model.state_dict().values())).device.type  # type: ignore[attr-defined]  # it has one
-        key = digest(str(folder.resolve()), model, device)
-        index = entry_folder("sounds", key, f"embeddings of {folder.resolve()}") / "embeddings.parquet"
-    kept = _read(index, model)
+        index = entry_folder("sounds", digest(of, model, device), f"embeddings of {of}") / "embeddings.parquet"
+        try:
+            kept = _read(index, model, of)
+        except TakenError as error:
+            logger.warning("%s; it is made anew", error)
+            kept = {}
     rows = {file: kept[file] for file in files if file in kept}
     missing = [file for file in files if file not in kept]
-    left_out: dict[str, str] = {}
     with tqdm(total=len(missing), desc="recordings", unit="file", disable=not progress or not missing) as bar:
         for start in range(0, len(missing), WRITTEN_AFTER):
             rows |= _embedded(encoder, folder, missing[start : start + WRITTEN_AFTER], left_out, bar)
             if rows:
-                _write(index, model, rows)
+                _write(index, model, of, rows)
     for why in left_out.values():
         logger.warning("left out: %s", why)
     windows = [(file.file, *window) for file in files if file in rows for window in rows[file]]
     if not windows:
-        raise DataError(f"none of the {len(files)} files can be heard; {next(iter(left_out.values()))}")
+        raise DataError(f"none of the {len(left_out)} files can be heard; {next(iter(left_out.values()))}")
     names, starts, ends, embeds = zip(*windows, strict=True)
     return Collection(folder, names, tuple(zip(starts, ends, strict=True)), np.stack(embeds), left_out)
 
@@ -143,8 +151,8 @@ def _embedded(
             bar.update()
             try:
                 waveform = read_sound(folder / file.file, encoder.sampling_rate)
-            except DataError as error:
-                left_out[file.file] = str(error)
+            except (DataError, OSError) as error:
+                left_out[file.file] = f"{folder / file.file}: {error}" if isinstance(error, OSError) else str(error)
                 continue
             heard.append(file)
             yield waveform
@@ -155,31 +163,45 @@ def _embedded(
     }
 
 
-def _file(folder: Path, path: Path) -> _File:
-    status = path.stat()
-    return _File(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)
+def _files(folder: Path, left_out: dict[str, str]) -> Iterator[_File]:
+    """The sound files; what cannot be one is put into `left_out`."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() not in SOUNDS or path.name.startswith("._"):  # macOS leaves these beside files
+            continue
+        if not path.is_file():
+            left_out[name] = f"{path} is no file, or a link to none"
+        elif name != name.encode(errors="replace").decode():
+            left_out[name] = f"{str(path)!r}: its name is not UTF-8; rename it"
+        else:
+            status = path.stat()
+            yield _File(name, status.st_size, status.st_mtime_ns)
 
 
-def _read(index: Path, model: str) -> dict[_File, _Windows]:
-    """What is kept of this model's; nothing where there is none, or where it cannot be read."""
+def _read(index: Path, model: str, folder: str) -> dict[_File, _Windows]:
+    """What is kept of this folder's and this model's.
+
+    Raises:
+        TakenError: the file is something else.
+    """
     if not index.is_file():
         return {}
     try:
-        table = parquet.read_table(index, columns=[*_COLUMNS, "model"]).to_pydict()
+        table = parquet.read_table(index, columns=[*_COLUMNS, *_OF]).to_pydict()
     except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
-        logger.warning("%s cannot be read and is made anew: %s", index, error)
-        return {}
-    if set(table["model"]) - {model}:
-        return {}
+        raise TakenError(f"{index} is no index of this command, or damaged ({error}); name another file") from error
+    for what, value in (("model", model), ("folder", folder)):
+        if others := {*table[what]} - {value}:
+            raise TakenError(f"{index} is of another {what} ({', '.join(sorted(others))}); name another file")
     kept: dict[_File, _Windows] = {}
     for name, size, mtime_ns, start, end, embed in zip(*(table[column] for column in _COLUMNS), strict=True):
         kept.setdefault(_File(name, size, mtime_ns), []).append((start, end, np.array(embed, dtype=np.float32)))
     return kept
 
 
-def _write(index: Path, model: str, rows: dict[_File, _Windows]) -> None:
-    windows = [(*file, *window, model) for file, windows in rows.items() for window in windows]
-    columns = dict(zip((*_COLUMNS, "model"), map(list, zip(*windows, strict=True)), strict=True))
+def _write(index: Path, model: str, folder: str, rows: dict[_File, _Windows]) -> None:
+    windows = [(*file, *window, model, folder) for file, windows in rows.items() for window in windows]
+    columns = dict(zip((*_COLUMNS, *_OF), map(list, zip(*windows, strict=True)), strict=True))
     index.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(index) as draft:
         parquet.write_table(pyarrow.table(columns), draft)

@@ -48,6 +48,34 @@ def test_decodes_files_and_bytes_alike(tmp_path: Path, how: dict[str, str], tole
         assert np.abs(decoded - wave).max() <= tolerance
 
 
+@pytest.mark.parametrize("how", ["PCM_16", "FLOAT", "MP3", "FLAC"])
+def test_what_was_cut_is_no_short_recording(how: str) -> None:
+    """An MP3's blocks that are missing came as those before them, once more."""
+    form = {"subtype": how} if how in ("PCM_16", "FLOAT") else {"format": how, "subtype": None}
+    whole = encoded(noise(20 * RATE), **form)
+    assert len(audio.decode(whole, RATE)) == pytest.approx(20 * RATE, abs=RATE / 10)
+    with pytest.raises(BadClipError, match=r"was cut: |lost sync"):
+        audio.decode(whole[: len(whole) // 2], RATE)
+
+
+@pytest.mark.parametrize("claim", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_wav_files_that_were_written_to_a_pipe_are_read(claim: int) -> None:
+    data = bytearray(encoded(noise(RATE), subtype="PCM_16"))
+    place = data.index(b"data") + 4
+    data[place : place + 4] = claim.to_bytes(4, "little")
+    if claim:
+        assert len(audio.decode(bytes(data), RATE)) == RATE
+    else:  # so it says itself
+        with pytest.raises(BadClipError, match="is empty"):
+            audio.decode(bytes(data), RATE)
+
+
+def test_floats_far_beyond_full_scale_are_refused() -> None:
+    assert len(audio.decode(encoded(7 * tone(440, 0.5, RATE)), RATE)) == RATE // 2
+    with pytest.raises(BadClipError, match=r"holds floats up to 9830, and full scale is 1; divide integers"):
+        audio.decode(encoded(32767 * tone(440, 0.5, RATE)), RATE)
+
+
 def test_mixes_to_mono_by_the_mean() -> None:
     left, right = noise(1000, 1), noise(1000, 2)
     np.testing.assert_allclose(

@@ -205,6 +205,15 @@ def test_splits_of_folders_are_folds(form: str, tmp_path: Path, caplog: pytest.L
     assert "own splits are its folds: " in caplog.text
 
 
+def test_classes_in_folders_of_folds_and_links_to_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_sounds(tmp_path / "own", lambda row: f"fold{row % 3}/{LABELS[row]}/{NAMES[row]}")
+    (tmp_path / "own" / "wolf").symlink_to(tmp_path / "own" / "fold1", target_is_directory=True)
+    with caplog.at_level(logging.INFO):
+        clips = load_clips(tmp_path / "own")
+    assert set(clips.classes) == set(LABELS)
+    assert "12 sounds of " in caplog.text and "wolf is a link to a folder, which is not followed" in caplog.text
+
+
 def write_broken(root: Path, what: str) -> str:
     root.mkdir()
     if what == "nothing that is read":
@@ -220,6 +229,11 @@ def write_broken(root: Path, what: str) -> str:
         write_sounds(root)
     elif what == "folders of folds":
         write_sounds(root, lambda row: f"fold{row % 3}/{NAMES[row]}")
+    elif what == "folders of sessions":
+        write_sounds(root, lambda row: f"{LABELS[row]}/{'ab'[row % 2]}/{NAMES[row]}")
+    elif what == "links that lead nowhere":
+        write_sounds(root, lambda row: f"{LABELS[row]}/{NAMES[row]}")
+        (root / LABELS[0] / "more.wav").symlink_to(root / "nowhere.wav")
     elif what == "a file that is not there":
         write_csv(root / "metadata.csv", rows_of(root))
         (root / NAMES[3]).unlink()
@@ -252,6 +266,8 @@ BROKEN = {
     "a parquet file cut short in a folder": "own cannot be read as a data set: .*[Pp]arquet",
     "sounds alone": "holds 12 sounds, and nothing tells what they are: put a metadata.csv beside them",
     "folders of folds": "holds 12 sounds, and nothing tells what they are",
+    "folders of sessions": r"folders [ab] stand in \w+ and in \w+, so that the folder of a sound does not tell",
+    "links that lead nowhere": r"holds 1 links to sounds that are not there, such as \w+/more.wav; fetch the files",
     "a file that is not there": r"names 1 of 12 file\(s\) that are not there: 'dog3.wav'",
     "out of the folder": r"metadata.csv, line 2: '\.\./x.wav' leads out of",
     "an absolute path": r"metadata.csv, line 2: '/x.wav' leads out of",

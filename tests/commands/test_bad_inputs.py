@@ -145,6 +145,8 @@ COMMANDS: dict[str, str] = {
     "evaluate clap-mini --data_dir a --source b": "give either --data_dir .* or --source",
     "evaluate clap-mini --json nowhere/x.json": "there is no folder nowhere; make it first",
     "evaluate clap-mini --json .": "is a folder; name a file in it",
+    "rank a.txt dog --csv a.wav": "--csv a.wav is named as a sound is; name a .csv file",
+    f"rank nowhere.wav '{'dog ' * 100}'": "there is no file nowhere.wav",
     "compare x --json nowhere/x.json": "there is no folder nowhere",
     "compare nowhere": "nowhere holds no zste.json",
     "compare . .": "is named twice",

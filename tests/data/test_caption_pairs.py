@@ -188,12 +188,26 @@ def test_all_batches_are_of_one_width() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [[["a"], []], [["a"], [None, " "]], ["a", " "], [["a"], None], [1, 2], [["a"], [["b"]]]]
+    "text",
+    [
+        [["a"], []],
+        [["a"], [None, " "]],
+        ["a", " "],
+        [["a"], None],
+        [1, 2],
+        [["a"], [["b"]]],
+        ["a", "nan"],
+        ["-", "a"],
+        ["a", "['a dog', 'a bark']"],
+    ],
 )
 def test_rows_without_a_caption(text: list[Any]) -> None:
     if text == [["a"], [["b"]]]:
         text = [[["a"]], [["b"]]]
-    with pytest.raises(ValueError, match=r"column 'text' must hold .*row [01] holds (none|a int|a list)"):
+    with pytest.raises(
+        ValueError,
+        match=r"column 'text' must hold .*row [01] holds (none|a int|a list|a list that is written out, .'a dog')",
+    ):
         CaptionPairs(recordings_of([wav(sound(n)) for n in range(2)], text=text), "audio", "text", EXTRACTOR)
 
 

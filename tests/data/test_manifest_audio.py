@@ -12,10 +12,12 @@ from support.clips import ESC50_CLASSES, write_esc50
 from teminal_hf.clips import audio_column as audio_cells
 from teminal_hf.clips import esc50 as esc50_clips
 from teminal_hf.clips import sources
-from teminal_hf.clips.sources import sound_bank
+from teminal_hf.clips.sources import from_dataset, sound_bank
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data.groups import plan
 from teminal_hf.data.manifest_audio import render
 from teminal_hf.data.rendering import RenderSettings
+from teminal_hf.errors import DataError
 
 NAME = "teminal/esc50-temporal"
 RATE = 16_000
@@ -176,6 +178,19 @@ def test_clips_that_are_missing_are_named(bank: ClipTable, esc50_once: Path) -> 
     stream = render(of_esc50.to_iterable_dataset(), bank, RenderSettings(sampling_rate=RATE))
     with pytest.raises(ValueError, match=r"the manifest names 2 clip\(s\) that are not among the 192 given"):
         next(iter(stream))
+
+
+def test_clips_that_are_others_under_the_same_numbers_are_refused(esc50_once: Path) -> None:
+    clips = as_data_set(esc50_once).remove_columns("filename")  # so that they are numbered
+    rows = list(plan("stage_b", from_dataset(clips), 4, 0))
+    manifest = Dataset.from_list(rows)
+    settings = RenderSettings(sampling_rate=RATE)
+    assert len(render(manifest, clips, settings)[0]["forward"]["array"])
+    for each in (manifest, manifest.to_iterable_dataset()):
+        with pytest.raises(
+            DataError, match=r"clip '0000\d\d' is '\w+' in the manifest, and '\w+' among the clips given"
+        ):
+            next(iter(render(each, clips.shuffle(seed=1), settings)))
 
 
 def test_a_stream_of_clips_is_refused(bank: ClipTable, esc50_once: Path) -> None:

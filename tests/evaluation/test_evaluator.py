@@ -36,6 +36,32 @@ def evaluator(mini):
     return ZsteEvaluator(sound_bank(2).in_folds([4]).usable(16_000), RenderSettings.of(mini), n_groups=6, tasks=TASKS)
 
 
+def test_recordings_of_another_rate_than_the_encoders_are_refused(mini) -> None:
+    clips = sound_bank(2).in_folds([4]).usable(8_000)
+    apart = ZsteEvaluator(clips, RenderSettings(sampling_rate=8_000), n_groups=2, tasks=["3O"])
+    with pytest.raises(
+        ConfigError, match=r"composed at 8000 Hz, and this model hears 16000 Hz; give RenderSettings.of"
+    ):
+        apart(mini)
+
+
+def test_what_is_no_waveform_and_no_list_of_captions_is_refused(mini) -> None:
+    wave = np.sin(np.arange(4_000) / 5).astype(np.float32)
+    given = [wave.astype(np.float64), torch.from_numpy(wave.copy()), wave[::-1]]
+    found = embed_audio(mini.model, mini.processor, given)
+    torch.testing.assert_close(found[0], found[1])
+    for bad in ((wave * 32767).astype(np.int16), wave[None], wave[:0], np.full(9, np.nan, np.float32)):
+        with pytest.raises(DataError, match=r"recording 1 must be mono, an array \(samples,\) of finite floats"):
+            embed_audio(mini.model, mini.processor, [wave, bad])
+    with pytest.raises(ConfigError, match="captions must be a list of strings, found the one string 'dog'"):
+        embed_text(mini.model, mini.processor, "dog")
+
+
+def test_captions_that_are_cut_are_said(mini, caplog: pytest.LogCaptureFixture) -> None:
+    embed_text(mini.model, mini.processor, ["dog", "rain " * 70])
+    assert "1 of 2 captions are longer than the 64 tokens that the model reads (the longest has" in caplog.text
+
+
 def test_same_numbers_as_transformers_own_pipeline(mini, evaluator) -> None:
     """ClapProcessor and ClapModel.get_*_features, item by item, against the batched, deduplicated evaluation."""
     model, processor = mini.model, mini.processor

@@ -108,13 +108,16 @@ def test_what_cannot_be_asked_is_counted(tmp_path: Path) -> None:
         ("2.wav", "g", 3, 4),
         ("2.wav", "h", 2, 2.2),  # between two of one text
     ]
-    test = read(write(tmp_path, rows, split=("1.wav", "2.wav", "gone.wav", "1.wav")))
+    folder = write(tmp_path, rows, split=("1.wav", "2.wav", "gone.wav", "9.wav", "1.wav"))
+    write_sound(folder / "audio" / "9.wav", 100.0)
+    test = read(folder)
     assert test.left_out == {
         "captions without words, or without an onset before an offset": 3,
         PART: 1,
         NEAR: 1,
         "pairs with a caption that the recording has twice": 3,
         "recordings whose sound file is not there": 1,
+        "recordings of which annotations_strong.csv says nothing": 1,
     }
     assert sum(question.row == "order" for question in test.questions) == 4
 

@@ -57,10 +57,11 @@ def test_rows_that_cannot_be_asked_are_counted(tmp_path: Path) -> None:
         (8, first, "audios/0.wav", "a", "b", "c", "d", ""),
         (9, first, "audios/0.wav", "a", "b", "B", "d", "A"),  # two wrong ones alike: three are left
     ]
-    test = read(write(tmp_path, [*ROWS, *odd]))
+    test = read(write(tmp_path, [*ROWS, *odd, *ROWS[:1]]))
     assert test.left_out == {
         "questions whose sound file is not there": 1,
         "questions with an option that says the same as the right one": 1,
+        "questions that were asked before, word for word": 1,
         "questions of another form, without four options, or whose answer is not one of A to D": 4,
     }
     assert len(test.questions) == 4 and test.questions[-1].chance == 1 / 3

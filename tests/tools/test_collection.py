@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import soundfile
+from pyarrow import parquet
 
 from support.clips import tone
 from support.tiny import RATE, tiny_encoder
 from teminal_hf import FunctionEncoder, rank
 from teminal_hf.commands.cli import main
-from teminal_hf.errors import ConfigError, DataError, NotFoundError
+from teminal_hf.errors import ConfigError, DataError, NotFoundError, TakenError
 from teminal_hf.tools import collection
 from teminal_hf.tools.collection import embedded
 
@@ -113,14 +115,47 @@ def test_what_was_embedded_before_an_interruption_is_kept(folder: Path) -> None:
     assert rest.heard == 3 + 1 and len(found.files) == 9  # of d.ogg and c.wav alone
 
 
-def test_an_index_that_is_damaged_or_of_another_model_is_made_anew(folder: Path, tmp_path: Path, caplog: Any) -> None:
-    index = tmp_path / "mine.parquet"
-    truth = embedded(Counting(), folder, index)
+def test_what_the_cache_keeps_is_made_anew_where_it_is_damaged(folder: Path, tmp_path: Path, caplog: Any) -> None:
+    truth = embedded(Counting(), folder)
+    (index,) = (tmp_path / "cache").rglob("embeddings.parquet")
     index.write_bytes(b"no parquet")
-    assert np.array_equal(embedded(Counting(), folder, index).embeds, truth.embeds)
-    assert "mine.parquet cannot be read and is made anew" in caplog.text
-    other = Counting(seed=1)
-    assert not np.array_equal(embedded(other, folder, index).embeds, truth.embeds) and other.heard == 9
+    assert np.array_equal(embedded(Counting(), folder).embeds, truth.embeds)
+    assert "is no index of this command, or damaged" in caplog.text and "it is made anew" in caplog.text
+
+
+def test_an_index_is_not_written_over_what_is_something_else(folder: Path, tmp_path: Path) -> None:
+    index, heard = tmp_path / "mine.parquet", Counting()
+    embedded(Counting(), folder, index)
+    embedded(heard, folder, index)
+    assert heard.heard == 0
+    other = shutil.copytree(folder, tmp_path / "other")
+    parquet.write_table(pyarrow.table({"mine": [1]}), tmp_path / "table.parquet")
+    for encoder, where, file, message in (
+        (Counting(seed=1), folder, index, r"mine.parquet is of another model \(\w+.*\); name another file"),
+        (Counting(), other, index, r"mine.parquet is of another folder \(.*sounds\); name another file"),
+        (Counting(), folder, folder / "a.wav", "a.wav is no index of this command, or damaged"),
+        (Counting(), folder, tmp_path / "table.parquet", "table.parquet is no index of this command, or damaged"),
+        (Counting(), folder, other, "other is a folder; name a file in it"),
+    ):
+        before = file.read_bytes() if file.is_file() else b""
+        with pytest.raises(TakenError, match=message):
+            embedded(encoder, where, file)
+        assert encoder.heard == 0 and (file.read_bytes() if file.is_file() else b"") == before
+
+
+def test_what_is_no_sound_file_is_left_out_by_name(folder: Path) -> None:
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "named.wav").mkdir()
+    (folder / "later.aiff").write_bytes(b"no audio")
+    (folder / "._a.wav").write_bytes(b"of macOS")
+    (folder / ".hidden").mkdir()
+    shutil.copy(folder / "a.wav", folder / ".hidden")
+    shutil.copy(folder / "a.wav", os.fsencode(folder) + b"/caf\xe9.wav")
+    found = embedded(Counting(), folder)
+    assert len({*found.files}) == 4
+    why = {os.fsencode(name).decode("latin-1"): reason for name, reason in found.left_out.items()}
+    assert sorted(why) == ["caf\xe9.wav", "gone.wav", "later.aiff", "named.wav"]
+    assert "a link to none" in why["gone.wav"] and "not UTF-8" in why["caf\xe9.wav"]
 
 
 def test_what_cannot_be_heard_is_left_out_and_said(folder: Path, tmp_path: Path, caplog: Any) -> None:
