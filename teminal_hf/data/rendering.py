@@ -25,6 +25,7 @@ from teminal_hf.audio.waveform import (
     sounding,
 )
 from teminal_hf.clips.table import ClipTable
+from teminal_hf.data import views
 from teminal_hf.data.views import RENDERED_VIEWS, SCENES
 from teminal_hf.errors import ConfigError
 from teminal_hf.storage.cache import code_id, digest
@@ -212,7 +213,7 @@ class Renderer:
             content,
             asdict(self.settings),
             names,
-            code_id(waveform, augmentation, resampling, sys.modules[__name__]),
+            code_id(waveform, augmentation, resampling, views, sys.modules[__name__]),
             resampler(),
         )
 

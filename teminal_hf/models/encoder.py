@@ -1,7 +1,8 @@
 """Encoders: what evaluation needs of any audio-text model, whoever made it."""
 
+import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from xxhash import xxh3_128
 
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import CheckpointError, ConfigError
+
+_ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "processor_class")
 
 
 class Encoder(Protocol):
@@ -59,11 +62,21 @@ def identity(encoder: Encoder) -> str:
         raise ConfigError(
             f"what a model embeds is kept by its weights, and {type(encoder).__name__} has no torch module as `model`"
         )
-    hashed = xxh3_128(repr((encoder.sampling_rate, encoder.max_seconds)).encode())
+    extractor = getattr(getattr(encoder, "processor", None), "feature_extractor", None)
+    settings = [_settings(each.to_dict()) for each in (getattr(model, "config", None), extractor) if each is not None]
+    how = [encoder.sampling_rate, encoder.max_seconds, settings]
+    hashed = xxh3_128(json.dumps(how, sort_keys=True, default=str).encode())
     for name, tensor in model.state_dict().items():
         hashed.update(name.encode())
         hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()
+
+
+def _settings(values: Any) -> Any:
+    """Without what says where they are from."""
+    if not isinstance(values, dict):
+        return values
+    return {name: _settings(value) for name, value in values.items() if name not in _ORIGIN}
 
 
 def unit_rows(embeds: ArrayLike, n: int, tower: str) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import numpy as np
 from accelerate import PartialState
 from torch.utils.data import Dataset
 
+from teminal_hf.audio import waveform
 from teminal_hf.audio.features import window_samples
 from teminal_hf.audio.waveform import Waveform, decode, fade_ends, level_to
 from teminal_hf.clips.audio_column import file_state
@@ -160,7 +161,7 @@ class SceneGroups(Dataset[dict[str, Any]]):
             for index in range(len(self))
             for scene in self._of(index)
         ]
-        return digest(heard, self.sampling_rate, self.samples, code_id(sys.modules[__name__]))
+        return digest(heard, self.sampling_rate, self.samples, code_id(waveform, sys.modules[__name__]))
 
     def _of(self, index: int) -> tuple[Scene, Scene]:
         sequence, overlap = self._dealt[index]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from teminal_hf.errors import ConfigError
@@ -113,8 +113,22 @@ class WholeCheckpoints(Trainer):
             )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
-        check_batch(Path(resume_from_checkpoint), self._train_batch_size, self.args.world_size)
+        checkpoint = Path(resume_from_checkpoint)
+        check_batch(checkpoint, self._train_batch_size, self.args.world_size)
+        if not (checkpoint / OPTIMIZER_NAME).is_file():
+            raise ConfigError(
+                f"{checkpoint} holds a model alone (save_only_model), and no state of the optimizer to go on with; "
+                "begin anew from it with --model"
+            )
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As in `Trainer`, which takes a step before it looks whether there is one left to take: a run that was cut
+        between its last checkpoint and its end would train on."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         check_finite_weights(self.accelerator.unwrap_model(self.model))

@@ -239,6 +239,8 @@ def check_usable(args: TeminalConfig) -> None:
         "resume_from_checkpoint": "a run goes on by --resume --output_dir RUN",
         "gradient_checkpointing": "a ClapModel knows none; mini_batch_groups bounds the memory of a batch",
         "activation_checkpointing": "a ClapModel knows none; mini_batch_groups bounds the memory of a batch",
+        "ignore_data_skip": "a resumed run would hear what it has heard, and not the rest",
+        "enable_jit_checkpoint": "a run that is stopped goes on from its last checkpoint, of save_steps",
         "label_smoothing_factor": "captions are no classes; false negatives are masked by meaning",
         "neftune_noise_alpha": "it is for language models, and a ClapModel does not take it",
     }

@@ -83,6 +83,10 @@ class Reference:
     @torch.no_grad()
     def fill(self, num_workers: int = 0) -> "Reference":
         """Compute what is missing on disk, and the starting model's embeddings."""
+        with torch.autocast(self._start.device.type, enabled=False):  # the keys are of full precision
+            return self._fill(num_workers)
+
+    def _fill(self, num_workers: int) -> "Reference":
         for prefix, stores, (hidden, ids_and_mask) in zip(self._prefixes, self._audio, self._text, strict=True):
             for recordings, store in zip(self._sets, stores, strict=True):
                 prefix.fill_recordings(store, _Sounds(recordings), num_workers)
@@ -108,9 +112,9 @@ class Reference:
     def draw(self, step: int, rank: int = 0, world_size: int = 1) -> Drawn:
         """Of step `step`: this process' share of what all processes ask about."""
         rng = np.random.default_rng([self._seed, step])  # torch's own takes 32 bits of a seed alone
-        n = max(1, ROWS // world_size) * world_size
+        n = max(1, ROWS // world_size) * world_size  # all processes ask about as many
         recordings, captions = (
-            torch.from_numpy(rng.integers(len(embeds), size=n)[rank::world_size])
+            torch.from_numpy(rng.integers(len(embeds), size=max(n, ROWS))[:n][rank::world_size])
             for embeds in (self.audio_embeds, self.text_embeds)
         )
         sentence = int(rng.integers(len(SENTENCES)))

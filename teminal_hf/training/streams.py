@@ -54,7 +54,9 @@ class Place:
     def start(pairs: CaptionStream, args: TeminalConfig, workers: int) -> "Place":
         """The first row."""
         here, batch = max(1, workers), args.per_device_train_batch_size
-        return Place(args.process_index, here * args.world_size, batch, rows=[0] * here, order=pairs.order)
+        # In a worker `datasets` shuffles otherwise than in the process itself.
+        order = {"dataloader_num_workers": workers, **pairs.order}
+        return Place(args.process_index, here * args.world_size, batch, rows=[0] * here, order=order)
 
     @property
     def fixed(self) -> dict[str, int]:
@@ -250,9 +252,13 @@ class StreamMixin(Trainer):
             collator = GroupCollator(self.processing_class, [_VIEW], on_device=self.args.features_on_device)
             self._pair_batches = iter(StreamLoader(self._pairs, collator, self.args, self._workers, self.place))
         if not isinstance(self.train_dataset, CaptionStream):
-            return super().get_train_dataloader()
+            return _with_own_generator(super().get_train_dataloader())
         assert isinstance(self.data_collator, GroupCollator)
         return StreamLoader(self.train_dataset, self.data_collator, self.args, self._workers, self.place)
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`."""
+        return _with_own_generator(super().get_eval_dataloader(*args, **kwargs))
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer`, each batch with as many pairs of the stream beside it (`pairs`)."""
@@ -311,6 +317,13 @@ def check_share(n_bad: int, seen: int, first: str) -> None:
             f"{n_bad} of {seen} rows of the stream cannot be used (at most {MAX_BAD_SHARE:.0%} are tolerated); "
             f"the first: {first}. Repair or remove them and run again"
         )
+
+
+def _with_own_generator(loader: Any) -> Any:
+    """Each pass of a loader draws a number of the process' own generator, and dropout would depend on how many passes
+    there were, of evaluations among them."""
+    loader.base_dataloader.generator = torch.Generator()
+    return loader
 
 
 def _as_it_is(row: Any) -> Any:

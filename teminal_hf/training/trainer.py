@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import EvalLoopOutput
 
 from teminal_hf.audio.features import Features, features_of
@@ -104,6 +104,11 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
             raise ValueError(f"the collator's views {self.data_collator.views} are not the config's {self.args.views}")
         if self.train_dataset is not None:
             check_training(self.args)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`, from the seed, whatever the process has drawn since this trainer was made."""
+        set_seed(self.args.seed)
+        return super().train(*args, **kwargs)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As in `Trainer`, with log-mels in the place of waveforms."""

@@ -175,6 +175,13 @@ def tiny_reference(
     return Reference(start, model, point, processor, alone, around, labels, dtype="float32", **options).fill()
 
 
+def staged_reference() -> Reference:
+    """What a tiny model knows, for its own training."""
+    model = tiny_clap()
+    apply_stage(model, StagePolicy())
+    return tiny_reference(model, tiny_clap())
+
+
 class TinyRows(Sequence[dict[str, Any]]):
     """`groups` as they can be cached; notes which rows were read."""
 

@@ -174,6 +174,14 @@ def test_another_number_of_readers_or_rows_is_refused(tmp_path: Path) -> None:
         trainer_of(pairs, arguments(tmp_path / "run", **options)).train(resume_from_checkpoint=str(checkpoint))
 
 
+def test_a_worker_in_the_place_of_none_is_refused(tmp_path: Path) -> None:
+    """One reader each, and in a worker `datasets` shuffles otherwise."""
+    pairs, args = pairs_of(write_parquet(tmp_path / "shards", [8])), arguments(tmp_path / "run")
+    Place.start(pairs, args, 0).save(tmp_path)
+    with pytest.raises(ConfigError, match="was trained with 0 dataloader_num_workers, and this run has 1"):
+        Place.start(pairs, args, 1).found(tmp_path)
+
+
 def test_another_order_is_refused(tmp_path: Path) -> None:
     folder = write_parquet(tmp_path / "shards", [4, 4])
     pairs, args = pairs_of(folder), arguments(tmp_path / "run")
