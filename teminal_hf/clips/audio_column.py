@@ -87,9 +87,10 @@ class AudioColumn:
 def row_origins(audio: Dataset, column: str, base: Path | None = None) -> list[str]:
     """The fingerprint of the data set stands for what is in it, the state of a file for what a bare path leads to."""
     cells = audio.with_format(None).flatten()  # with a format kept from before, `datasets` 5.2 loses the new columns
-    paths = cells[f"{column}.path"][:] if f"{column}.path" in cells.column_names else [None] * len(audio)
+    named = next((name for name in (f"{column}.path", column) if is_text(cells.features.get(name))), None)
+    paths = [None] * len(audio) if named is None else cells[named][:]
     found = [None if path is None else (base or Path()) / path for path in paths]
-    files = [file_state(path) if path and path.is_file() else "" for path in found]
+    files = [file_state(path) if path and _is_file(path) else "" for path in found]
     return [f"data set {audio._fingerprint} column {column} row {row} {file}" for row, file in enumerate(files)]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ def _rank(arguments: argparse.Namespace) -> None:
             )
     if arguments.hop is not None and not arguments.when:
         raise ConfigError("--hop is between the windows of --when; add --when")
+    if arguments.threshold is not None and not math.isfinite(arguments.threshold):
+        raise ConfigError(f"threshold must be a finite number, got {arguments.threshold}")
     if arguments.when and (arguments.threshold is not None or Path(arguments.sound).is_dir()):
         raise ConfigError("--when is of one recording, and without --threshold; leave the other out")
     if arguments.csv:

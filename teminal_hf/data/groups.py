@@ -49,11 +49,13 @@ def plan(
     second, alone.
 
     Raises:
-        ConfigError: as of `captions.phrasings`.
+        ConfigError: as of `captions.phrasings`; a number that makes no sense.
         DataError: a single class.
     """
     if n_groups < 1:
         raise ConfigError(f"n_groups must be at least 1, got {n_groups}")
+    if not 0 <= positions <= 1:
+        raise ConfigError(f"positions must be between 0 and 1, got {positions}")
     order = phrasings(connectives, "sequence", leave_out)
     at_once = phrasings(overlap_connectives, "overlap", leave_out)
     by_class: dict[str, list[str]] = {}

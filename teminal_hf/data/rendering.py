@@ -26,6 +26,7 @@ from teminal_hf.audio.waveform import (
 )
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.data import views
+from teminal_hf.data.bounds import check_finite_numbers
 from teminal_hf.data.views import RENDERED_VIEWS, SCENES
 from teminal_hf.errors import ConfigError
 from teminal_hf.storage.cache import code_id, digest
@@ -72,6 +73,9 @@ class RenderSettings:
     trim: bool = True
 
     def __post_init__(self) -> None:
+        check_finite_numbers(vars(self))
+        if self.sampling_rate != int(self.sampling_rate):
+            raise ConfigError(f"sampling_rate must be a whole number of Hz, got {self.sampling_rate}")
         if self.sampling_rate <= 0:
             raise ConfigError(f"sampling_rate must be positive, got {self.sampling_rate}")
         for name in ("gap", "crossfade", "level_range"):

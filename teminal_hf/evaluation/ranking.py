@@ -113,6 +113,8 @@ def none_of_these(best: Sequence[float], accepted: float = 0.05) -> float:
     if rank_of > len(best):
         needed = math.ceil(1 / accepted - 1 - 1e-9)
         raise DataError(f"{len(best)} recordings are too few for accepted={accepted:g}; give {needed} or more")
+    if not np.isfinite(best).all():
+        raise DataError("a similarity is NaN or infinite, so that no threshold can be found; leave its recording out")
     return float(np.nextafter(np.sort(np.asarray(best, dtype=np.float64))[rank_of - 1], np.inf))
 
 

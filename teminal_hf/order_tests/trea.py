@@ -62,5 +62,5 @@ def read(folder: Path) -> OrderTest:
 
 def spelt(option: str) -> str:
     """An ESC-50 class in small letters without marks: "Door, wood creaks" and "door_wood_creaks" alike."""
-    words = " ".join(re.findall(r"[a-z0-9]+", option.lower()))
+    words = " ".join(re.findall(r"[^\W_]+", option.lower()))
     return _ESC50.get(words, words)

@@ -16,17 +16,18 @@ from datasets import Dataset, Features, Value
 from pyarrow import parquet
 from tqdm import tqdm
 
-from teminal_hf.clips.audio_column import need_columns, sample_type, undecoded
+from teminal_hf.clips.audio_column import need_columns, row_origins, sample_type, undecoded
 from teminal_hf.clips.recordings import load_rows
 from teminal_hf.clips.sources import one_table
 from teminal_hf.errors import ConfigError, DataError, TakenError
 from teminal_hf.integrations.batch_embedder import BatchEmbedder
 from teminal_hf.storage.atomic import remove_drafts, write_json, written_whole
+from teminal_hf.storage.cache import digest
 from teminal_hf.storage.records import Shape, read_json
 
 SHARD_ROWS = 1000  # what each process that is killed has to do again
 NAMES = ("id", "filename", "file_name")  # of columns that tell rows apart
-_RECORD: Shape = {"source": str, "rows": str, "audio_column": str, "model": str, "shard_rows": int}
+_RECORD: Shape = {"source": str, "rows": str, "audio_column": str, "model": str, "shard_rows": int, "sounds": str}
 _OWN = ".embed"  # in the folder; what reads parquet passes over hidden folders: the record, and files that are written
 _WAIT = timedelta(days=30)  # processes wait for the slowest, which may have hour-long recordings
 
@@ -146,6 +147,8 @@ def _source(source: str, audio_column: str, text_column: str | None, id_column: 
     }
     wanted = dict.fromkeys(name for name in (audio_column, text_column, id_column) if name is not None)
     dataset = undecoded(dataset, audio_column).select_columns(list(wanted))
+    origins = row_origins(dataset.select_columns([audio_column]), audio_column, base)
+    facts["sounds"] = f"in the state {digest(origins)[:16]}"  # sizes and times of files
     samples = sample_type(dataset.features[audio_column], f"column {audio_column!r}", "--audio_column")
     return _Source(dataset, base, samples, id_column, facts)
 

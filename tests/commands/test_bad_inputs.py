@@ -146,6 +146,7 @@ COMMANDS: dict[str, str] = {
     "evaluate clap-mini --json nowhere/x.json": "there is no folder nowhere; make it first",
     "evaluate clap-mini --json .": "is a folder; name a file in it",
     "train stage_b --ignore_data_skip": "ignore_data_skip cannot be used here: a resumed run would hear what it has",
+    "rank a.txt dog --threshold nan": "threshold must be a finite number, got nan",
     "rank a.txt dog --csv a.wav": "--csv a.wav is named as a sound is; name a .csv file",
     f"rank a.txt '{'dog ' * 100}' --csv b.wav": "--csv b.wav is named as a sound is",
     "compare x --json nowhere/x.json": "there is no folder nowhere",

@@ -46,6 +46,10 @@ def test_the_spelling_does_not_give_the_answer_away() -> None:
     assert [spelt(option) for option in written] == [spelt(name) for name in written.values()]
 
 
+def test_letters_beyond_english_tell_options_apart() -> None:
+    assert spelt("Hund é") != spelt("Hund ö") and spelt("Hund_é") == spelt("hund É!")
+
+
 def test_rows_that_cannot_be_asked_are_counted(tmp_path: Path) -> None:
     first = "Which sound event occurs first?"
     odd = [

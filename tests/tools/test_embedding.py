@@ -149,6 +149,11 @@ def test_a_folder_begun_otherwise_is_refused(source: Path, tmp_path: Path) -> No
         embed_source(str(other), to, "clap-mini", progress=False)
     mine = tmp_path / "mine"
     embed_source(str(other), mine, "clap-mini", progress=False)
+    assert embed_source(str(other), mine, "clap-mini", progress=False) is not None  # nothing has changed
+    soundfile.write(other / "part0" / "00.wav", tone(500, 0.4, 16_000), 16_000)
+    with pytest.raises(TakenError, match=r"was begun with sounds in the state .*, and this is in the state"):
+        embed_source(str(other), mine, "clap-mini", progress=False)
+    soundfile.write(other / "part0" / "00.wav", tone(300, 0.3, 16_000), 16_000)
     soundfile.write(other / "part0" / "new.wav", tone(300, 0.3, 16_000), 16_000)
     with pytest.raises(TakenError, match=r"was begun with rows 2 of fingerprint .*, and this is 3 of fingerprint"):
         embed_source(str(other), mine, "clap-mini", progress=False)
