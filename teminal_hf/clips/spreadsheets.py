@@ -56,7 +56,8 @@ def read_sheet(path: Path, *, numbered: bool = False) -> Sheet:
     named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)  # a line of Excel's own
     if named:
         text = rest
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(first), strict=True)
+    filled = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(filled), strict=True)
     columns: list[str] = []
     rows, lines = [], []
     begin = 1  # the line at which a row begins; one may hold line ends, in quotes

@@ -218,7 +218,11 @@ def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
     rng = np.random.default_rng([seed, len(clips)])
     label, most = Counter(clips.labels).most_common(1)[0]
     if 2 * most > len(clips):
-        raise DataError(f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class")
+        raise DataError(
+            f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class. These are the "
+            f"clips of fold(s) {', '.join(map(str, sorted({*clips.folds})))}: choose others by --test_folds, or give more "
+            "clips of other classes"
+        )
     first, second = (rng.permutation(len(clips)).tolist() for _ in range(2))
     for i in range(len(clips)):
         while clips.labels[first[i]] == clips.labels[second[i]]:

@@ -19,6 +19,13 @@ def test_line_ends_of_every_system(end: str, tmp_path: Path) -> None:
     assert sheet.rows == ROWS and sheet.lines == [2, 3]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_blank_lines_above_the_header(delimiter: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n \n" + TEXT.replace(",", delimiter))
+    sheet = read_sheet(tmp_path / "t.csv")
+    assert sheet.rows == ROWS and sheet.lines == [4, 5]
+
+
 @pytest.mark.parametrize("line", ['b.wav,"dog', '"b.wav,dog', '"b" x.wav,dog'])
 def test_a_quote_that_is_not_closed_swallows_no_rows(line: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"file,label\na.wav,dog\n{line}\nc.wav,cat\nd.wav,cat\n")
