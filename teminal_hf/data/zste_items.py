@@ -219,8 +219,8 @@ def _pairs(clips: ClipTable, seed: int) -> list[tuple[int, int]]:
     label, most = Counter(clips.labels).most_common(1)[0]
     if 2 * most > len(clips):
         raise DataError(
-            f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class. These are the "
-            f"clips of fold(s) {', '.join(map(str, sorted({*clips.folds})))}: choose others by --test_folds, or give more "
+            f"class {label!r} has {most} of {len(clips)} clips: too many to pair each with another class. These are "
+            f"of fold(s) {', '.join(map(str, sorted({*clips.folds})))}: choose others by --test_folds, or give more "
             "clips of other classes"
         )
     first, second = (rng.permutation(len(clips)).tolist() for _ in range(2))
