@@ -34,8 +34,8 @@ def decode(source: str | Path | bytes, sampling_rate: int, max_seconds: float = 
     """Read any file soundfile can read (wav, flac, ogg, mp3), mix to mono and resample to `sampling_rate` (Hz).
 
     Raises:
-        BadClipError: no audio, empty, with samples that are not finite, longer than `max_seconds`, or of a rate or a
-            number of channels that no recording has.
+        BadClipError: no audio, empty, cut, with samples that are not finite or far beyond full scale, longer than
+            `max_seconds`, or of a rate or a number of channels that no recording has.
         OSError: the file cannot be read, which says nothing of the clip in it.
     """
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -53,7 +53,10 @@ def decode(source: str | Path | bytes, sampling_rate: int, max_seconds: float = 
         raise BadClipError(f"cannot be decoded as audio ({error.error_string.rstrip('.')})") from error
     waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if waveform.size and np.isfinite(peak := np.abs(waveform).max()) and peak > MAX_PEAK:
-        raise BadClipError(f"holds floats up to {peak:.4g}, and full scale is 1; divide integers by it")
+        raise BadClipError(
+            f"holds floats up to {peak:.4g}, and full scale is 1; divide what were integers by their range (32768 for "
+            "16 bits)"
+        )
     return resample(waveform, rate, sampling_rate)
 
 

@@ -72,7 +72,7 @@ def test_wav_files_that_were_written_to_a_pipe_are_read(claim: int) -> None:
 
 def test_floats_far_beyond_full_scale_are_refused() -> None:
     assert len(audio.decode(encoded(7 * tone(440, 0.5, RATE)), RATE)) == RATE // 2
-    with pytest.raises(BadClipError, match=r"holds floats up to 9830, and full scale is 1; divide integers"):
+    with pytest.raises(BadClipError, match=r"holds floats up to 9830, and full scale is 1; divide what were"):
         audio.decode(encoded(32767 * tone(440, 0.5, RATE)), RATE)
 
 
