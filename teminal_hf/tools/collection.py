@@ -164,10 +164,11 @@ def _embedded(
 
 
 def _files(folder: Path, left_out: dict[str, str]) -> Iterator[_File]:
-    """The sound files; what cannot be one is put into `left_out`."""
+    """The sound files, but for hidden ones, as macOS leaves them; what cannot be one is put into `left_out`."""
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() not in SOUNDS or path.name.startswith("._"):  # macOS leaves these beside files
+        relative = path.relative_to(folder)
+        name = relative.as_posix()
+        if path.suffix.lower() not in SOUNDS or any(part.startswith(".") for part in relative.parts):
             continue
         if not path.is_file():
             left_out[name] = f"{path} is no file, or a link to none"

@@ -55,9 +55,10 @@ def test_a_wrong_type_is_named(tmp_path: Path, change: dict[str, Any], message: 
 
 
 def test_other_things_than_an_object_are_refused(tmp_path: Path) -> None:
-    for text in ("[]", "5", "null", '"x"', "<html>", "[" * 5000, "\ufeff{}"):
+    for text in ("[]", "5", "null", '"x"', "<html>", "[" * 5000):
         with pytest.raises(DataError, match=r"x\.json is damaged"):
             read_json(write(tmp_path, text), SHAPE)
+    assert read_json(write(tmp_path, "\ufeff{}"), {}) == {}  # a mark at the beginning, as some editors write it
     (tmp_path / "x.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(DataError, match="it is no JSON"):
         read_json(tmp_path / "x.json", SHAPE)
