@@ -164,8 +164,8 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         said.append(done.stdout)
     losses = dict(re.findall(r"repeat 1, (\w+): .* loss ([\d.]+)", said[0]))
-    # Equal work: the same groups in the same order, with the same layers trained.
-    # The same groups in the same order; dropout's masks are each their own, for ours do not depend on loaders.
+    # Equal work: the same groups in the same order, with the same layers trained. Dropout's masks are each their own,
+    # for ours do not depend on how often loaders were begun.
     assert float(losses["cached"]) == pytest.approx(float(losses["plain_freezing"]), abs=0.03)
     assert losses["cached"] == losses["cached_again"]
     assert json.loads(said[1].splitlines()[-1])["steps"] == 1
