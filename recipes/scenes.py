@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from teminal_hf.audio.waveform import Waveform, crop, fade_ends, level_to
 from teminal_hf.clips.folds import split_folds
+from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.table import ClipTable
 from teminal_hf.commands.clips import add_clip_arguments, clip_source
 from teminal_hf.commands.door import door
@@ -55,9 +56,9 @@ def main(argv: Sequence[str]) -> None:
     annotations: list[Row] = []
     for split, fold, n in (("development", "train", arguments.scenes), ("test", "test", arguments.scenes // 4)):
         rng = np.random.default_rng([arguments.seed, len(split)])
-        names = [f"{split}-{i:05d}.flac" for i in range(n)]
+        names, those = [f"{split}-{i:05d}.flac" for i in range(n)], usable.in_folds(folds[fold])
         for name in tqdm(names, desc=f"{split} scenes"):
-            sound, rows = scene(usable.in_folds(folds[fold]), name, rng)
+            sound, rows = scene(those, name, rng)
             soundfile.write(arguments.folder / "audio" / name, sound, _RATE)
             annotations += rows
         _write(arguments.folder / f"{split}_split.csv", ("filename",), [(name,) for name in names])
@@ -77,7 +78,7 @@ def scene(clips: ClipTable, name: str, rng: np.random.Generator) -> tuple[Wavefo
     rows: list[Row] = []
     for label, sound, start in zip(classes, (first, second, third), (begin, then, then), strict=True):
         whole[start : start + len(sound)] += fade_ends(sound, _RATE)
-        rows.append((name, str(label).replace("_", " "), start / _RATE, (start + len(sound)) / _RATE))
+        rows.append((name, spoken(str(label)), start / _RATE, (start + len(sound)) / _RATE))
     return whole, rows
 
 

@@ -9,13 +9,12 @@ import numpy as np
 from datasets import Audio, Dataset, Value
 from numpy.typing import NDArray
 
-from teminal_hf.audio.waveform import MAX_RATE, MAX_SECONDS, MIN_RATE, Waveform, decode, resample
+from teminal_hf.audio.waveform import MAX_PEAK, MAX_RATE, MAX_SECONDS, MIN_RATE, Waveform, decode, resample
 from teminal_hf.errors import BadClipError, DataError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
 MAX_CHANNELS = 32
-_BEYOND = 8.0  # no float waveform is so far beyond full scale; integers that became floats are
 _PEEKED = 16  # rows that are looked at for it
 _TEXT, _BYTES = ("string", "large_string"), ("binary", "large_binary")
 _WANTED = (
@@ -75,7 +74,7 @@ class AudioColumn:
         rows = range(0, len(self._cells), max(1, len(self._cells) // _PEEKED))
         arrays = [cell["array"] for row in rows if isinstance(cell := self._cells[row][self._column], dict)]
         peak = max((_peak(array) for array in arrays if array is not None), default=0.0)
-        if peak > _BEYOND:
+        if peak > MAX_PEAK:
             logger.warning(
                 "%s holds floats up to %.4g, and full scale is 1: if they were integers once, divide them by their "
                 "range (32768 for 16 bits)",

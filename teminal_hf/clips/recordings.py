@@ -209,9 +209,8 @@ def _folder_of_classes(root: Path, sounds: list[Path], audio_column: str, label_
             f"(columns file_name and {label_column}), or those of each class in a folder of its name"
         )
     _check_one_level(root, sounds)
-    logger.info(
-        "%d sounds of %d classes, by their folders: %s", len(sounds), len({*labels}), ", ".join(sorted({*labels}))
-    )
+    classes = sorted({*labels})
+    logger.info("%d sounds of %d classes, by their folders: %s", len(sounds), len(classes), ", ".join(classes))
     return _by_split(Dataset.from_dict({audio_column: names, label_column: labels, "filename": names}), audio_column)
 
 

@@ -193,9 +193,8 @@ def open_stream(
         # Not `Audio(decode=False)`, which encodes what tars hold once more, by torchcodec.
         rows = rows.cast_column(audio_column, {"bytes": Value("binary"), "path": Value("string")})
     files = [Path(str(file)) for file in (builder.config.data_files or {}).get("train", [])]
-    files = [file for file in files if file.is_file()]
     for file in files:
-        if file.suffix == ".tar":
+        if file.suffix == ".tar" and file.is_file():
             _check_end(file)
     n_rows = _count(files, builder)
     if n_rows == 0:
@@ -239,7 +238,7 @@ def _check_end(tar: Path) -> None:
 
 def _count(files: Sequence[Path], builder: Any) -> int | None:
     """Rows of the split train, where something says so without reading them: the ends of parquet files, or its card."""
-    if files and all(file.suffix == ".parquet" for file in files):
+    if files and all(file.suffix == ".parquet" and file.is_file() for file in files):
         return sum(map(_rows_of, files))
     said = (builder.info.splits or {}).get("train")
     return int(said.num_examples) if said is not None and said.num_examples else None

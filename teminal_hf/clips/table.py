@@ -145,10 +145,11 @@ class ClipTable:
 
     def _warn_of_copies(self) -> None:
         """Warn of one sound in several folds, or of several classes."""
+        contents = [self.content(clip) for clip in self.ids]
         for what, values in (("folds", self.folds), ("classes", self.labels)):
             found: dict[str, dict[Any, str]] = {}  # of each sound, its folds or classes, and a clip of each
-            for clip, value in zip(self.ids, values, strict=True):
-                found.setdefault(self.content(clip), {}).setdefault(value, clip)
+            for clip, content, value in zip(self.ids, contents, values, strict=True):
+                found.setdefault(content, {}).setdefault(value, clip)
             if several := [of for of in found.values() if len(of) > 1]:
                 logger.warning(
                     "%d sounds stand in several %s, such as %s: %s. Remove the copies",

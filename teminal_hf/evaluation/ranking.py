@@ -13,7 +13,7 @@ from teminal_hf.audio.features import WINDOW
 from teminal_hf.audio.sound_file import read_sound
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.models.encoder import Encoder, audio_embeds, text_embeds
+from teminal_hf.models.encoder import Encoder, audio_embeds, check_list, text_embeds
 
 AT_ONCE = 32  # windows that are embedded together, whatever recordings they are of
 
@@ -179,8 +179,7 @@ def waveform_of(sound: str | Path | Waveform, encoder: Encoder) -> Waveform:
 
 def check_captions(captions: Sequence[str]) -> None:
     """Raise an error as `rank` does for captions that cannot be asked."""
-    if isinstance(captions, str):
-        raise ConfigError(f"captions must be a list of strings, found the one string {captions!r}; give [{captions!r}]")
+    check_list(captions)
     if not captions:
         raise DataError("no caption to rank; give at least one, two to compare")
     if blank := [number for number, caption in enumerate(captions, 1) if not caption.strip()]:

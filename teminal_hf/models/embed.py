@@ -13,8 +13,8 @@ from transformers import ClapModel, ClapProcessor, PeAudioModel
 
 from teminal_hf.audio.log_mel import LogMel, device_of_features
 from teminal_hf.audio.waveform import Waveform
-from teminal_hf.errors import ConfigError, DataError
-from teminal_hf.models.encoder import no_answer
+from teminal_hf.errors import DataError
+from teminal_hf.models.encoder import check_list, no_answer
 from teminal_hf.models.split import recordings_at_once, towers_of, unwrap_model
 from teminal_hf.models.tokenizer import tokenize, warn_of_cut
 from teminal_hf.models.towers import SplitPoint
@@ -44,8 +44,7 @@ def embed_text(model: nn.Module, processor: Any, captions: Sequence[str]) -> Ten
     Raises:
         ConfigError: one string in the place of a list of them.
     """
-    if isinstance(captions, str):
-        raise ConfigError(f"captions must be a list of strings, found the one string {captions!r}; give [{captions!r}]")
+    check_list(captions)
     return _unit(encoder_of(model, processor).embed_text(captions))
 
 

@@ -79,6 +79,12 @@ def _settings(values: Any) -> Any:
     return {name: _settings(value) for name, value in values.items() if name not in _ORIGIN}
 
 
+def check_list(captions: Sequence[str]) -> None:
+    """Raise a ConfigError for one string in the place of a list of them: its letters would be embedded."""
+    if isinstance(captions, str):
+        raise ConfigError(f"captions must be a list of strings, found the one string {captions!r}; give [{captions!r}]")
+
+
 def unit_rows(embeds: ArrayLike, n: int, tower: str) -> NDArray[np.float64]:
     """Embeddings (n, D) of length 1, if they are any.
 

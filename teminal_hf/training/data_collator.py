@@ -69,8 +69,7 @@ class GroupCollator:
         """The part of the batch that needs no audio."""
         batch = {"meanings": self.meanings(rows)} | ({"clips": self.clips(rows)} if self.mixture else {})
         for prefix, captions in self.captions(rows).items():
-            words = [words for view in captions for words in view]
-            tokens = tokenize(self.processor, words)
+            tokens = tokenize(self.processor, [said for view in captions for said in view])
             batch |= {f"{prefix}{name}": tokens[name] for name in ("input_ids", "attention_mask")}
         return batch
 

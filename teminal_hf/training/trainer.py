@@ -139,7 +139,8 @@ class TeminalTrainer(PushMixin, StreamMixin, WholeCheckpoints):
         drawn = self._draw() if model.training else None
         also: dict[str, Any] | None = None if drawn is None else drawn.inputs
         order = {name.removeprefix("order_"): tensors.pop(name) for name in [*tensors] if name.startswith("order_")}
-        if order := order if model.training else {}:
+        order = order if model.training else {}
+        if order:
             also = {**order, "also": also}
         pairs, pair_meanings, pair_counts = self.pop_pairs(tensors)
         if pairs is not None:
