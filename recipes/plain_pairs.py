@@ -13,7 +13,6 @@ defaults; any key of it is a flag too; `--help` lists them.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -23,13 +22,12 @@ from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.models.embed import check_text_tower
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
-from teminal_hf.runs.cached_prefix import cache_or_recompute, through_prefix
+from teminal_hf.runs.cached_prefix import cache_or_recompute, rows_to_train_on
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
-from teminal_hf.runs.training_data import caption_pair_data, warn_of_long_captions, with_length
-from teminal_hf.training.cached_groups import collate_cached
+from teminal_hf.runs.training_data import caption_pair_data, reference_of, warn_of_long_captions, with_length
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
 
@@ -49,15 +47,18 @@ def fine_tune(argv: Sequence[str], defaults: Path) -> Path:
     with Run.open(config.stage, config.output_dir) as run:
         run.begin(config.given, facts_of(config, start, trainable, data))
         if not run.has("weights"):
+            reference = reference_of(config, start.checkpoint, tuned, processor, data)
             collator = GroupCollator.of(processor, config.training)
             config = cache_or_recompute(config, run, tuned, collator, data)
             args = config.training_arguments(run.folder, hub_model_id)
-            train: Any = data.train
-            collate: Any = collator
-            if config.run.cache_prefix:
-                (train, _), collate = through_prefix(config, tuned, collator, data, ()), collate_cached
+            train, _, collate = rows_to_train_on(config, tuned, collator, data, reference)
             trainer = TeminalTrainer(
-                tuned, args, data_collator=collate, train_dataset=train, processing_class=processor
+                tuned,
+                args,
+                data_collator=collate,
+                train_dataset=train,
+                processing_class=processor,
+                reference=reference,
             )
             trainer.train(resume_from_checkpoint=run.checkpoint() if config.run.resume else None)
             if trainer.is_world_process_zero():

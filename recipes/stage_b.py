@@ -10,7 +10,6 @@ goes on from stage A's output if there is one. Stage A takes the same steps with
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -19,17 +18,15 @@ from teminal_hf.commands.door import door
 from teminal_hf.evaluation.known import further_clips
 from teminal_hf.models.checkpoint import load_checkpoint
 from teminal_hf.models.embed import check_text_tower
-from teminal_hf.models.frozen_prefix import announce
 from teminal_hf.models.stages import apply_stage
 from teminal_hf.runs.arguments import read_config
-from teminal_hf.runs.cached_prefix import cache_or_recompute, through_prefix
+from teminal_hf.runs.cached_prefix import cache_or_recompute, rows_to_train_on
 from teminal_hf.runs.final_report import evaluators, figures_of, report
 from teminal_hf.runs.lineage import facts_of, starting_point
 from teminal_hf.runs.model_card import write_card
 from teminal_hf.runs.publishing import open_repository, publish
 from teminal_hf.runs.run import Run
 from teminal_hf.runs.training_data import group_data, reference_of, warn_of_long_captions
-from teminal_hf.training.cached_groups import collate_cached
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.trainer import TeminalTrainer
 
@@ -72,16 +69,9 @@ def post_train(stage: str, argv: Sequence[str], defaults: Path) -> Path:
             warn_of_long_captions(data, processor)
             reference = reference_of(part, start.base, tuned, processor, data)
             collator = GroupCollator.of(processor, part.training)
-            collate: Any = collator
             part = cache_or_recompute(part, run, tuned, collator, data)
             args = part.training_arguments(folder, hub_model_id, last=not phase)
-            train, validation = data.train, data.validation
-            if part.run.cache_prefix:
-                train, validation = through_prefix(part, tuned, collator, data, evaluations, reference)
-                collate = collate_cached
-            elif reference is not None:
-                announce(*reference.stores)
-                reference.fill(args.dataloader_num_workers)
+            train, validation, collate = rows_to_train_on(part, tuned, collator, data, reference, evaluations)
 
             # 6. Training.
             trainer = TeminalTrainer(

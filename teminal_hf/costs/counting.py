@@ -132,7 +132,7 @@ def plan_recipe(stage: str, argv: Sequence[str], defaults: Path) -> Planned:
     for part in config.parts:
         extractor = processor.feature_extractor
         data = caption_pair_data(part, extractor) if clips is None else group_data(part, clips, folds, extractor)
-        reference = None if pairs else reference_of(part, start.base, tuned, processor, data)
+        reference = reference_of(part, start.checkpoint if pairs else start.base, tuned, processor, data)
         collator = GroupCollator.of(processor, part.training)
         with _precision(part.training):
             kept = partial(

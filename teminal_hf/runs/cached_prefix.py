@@ -25,7 +25,7 @@ from teminal_hf.runs.run import Run
 from teminal_hf.runs.run_folder import CACHED, read_record, write_record
 from teminal_hf.runs.training_data import TrainingData
 from teminal_hf.storage.cache import cache_root
-from teminal_hf.training.cached_groups import CachedGroups
+from teminal_hf.training.cached_groups import CachedGroups, collate_cached
 from teminal_hf.training.config import TeminalConfig
 from teminal_hf.training.data_collator import GroupCollator
 from teminal_hf.training.retention import Reference
@@ -164,16 +164,22 @@ def disk_seconds(n_bytes: int) -> tuple[float, float]:
         return written - began, time.perf_counter() - written
 
 
-def through_prefix(
+def rows_to_train_on(
     config: Config,
     model: nn.Module,
     collator: GroupCollator,
     data: TrainingData,
-    evaluators: Sequence[ZsteEvaluator | Evaluation | None],
-    reference: Reference | None = None,
-) -> tuple[CachedGroups, CachedGroups | None]:
-    """Training and validation rows with what the frozen layers say of them, computed where it is missing, as it is for
-    the reference. The room that the whole run needs on disk, its evaluations included, is asked for first."""
+    reference: Reference | None,
+    evaluators: Sequence[ZsteEvaluator | Evaluation | None] = (),
+) -> tuple[Any, Any, Any]:
+    """Training and validation rows and their collator; with `cache_prefix` what the frozen layers say of them, computed
+    where it is missing, as it always is for the reference. The room that the whole run needs on disk, its evaluations
+    included, is asked for first."""
+    if not config.run.cache_prefix:
+        if reference is not None:
+            announce(*reference.stores)
+            reference.fill(config.training.dataloader_num_workers)
+        return data.train, data.validation, collator
     args, split_point = config.training, config.run.policy().split_point
     model.to(args.device)
     with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):  # as the Trainer would run it
@@ -193,5 +199,4 @@ def through_prefix(
         announce(*stores)
         for part in parts:
             part.fill(args.dataloader_num_workers)
-    assert train is not None
-    return train, validation
+    return train, validation, collate_cached

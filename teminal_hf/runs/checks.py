@@ -175,8 +175,10 @@ def _check_views(config: "Config") -> None:
             "the view pair and your pairs go together: --pairs NAME --views forward reversed overlay pair; pairs that "
             "are streamed come beside the views, without one"
         )
-    if (args.retention or args.mixture) and stage == "plain_pairs":
-        raise ConfigError("retention and mixture are about clips, and plain pairs have none: set them to 0")
+    if args.mixture and stage == "plain_pairs":
+        raise ConfigError("mixture is about two clips in one recording, and plain pairs have no clips: set it to 0")
+    if data.reference is not None and stage == "plain_pairs" and not args.retention:
+        raise ConfigError("reference is what retention asks about, and retention is 0: set it (to 1.0, say)")
     if args.plain_share and stage != "stage_b":
         raise ConfigError(f"plain_share is about how stage B says order; {stage} says none: set it to 0")
     if args.plain_share and CONNECTIVES["before"].family in data.leave_out:
@@ -224,6 +226,11 @@ def _check_streaming(config: "Config") -> None:
         )
     if data.source == TACOS:
         raise ConfigError(f"{TACOS} cannot be streamed: its scenes are cut from recordings by number; leave it out")
+    if args.retention and data.reference is None:
+        raise ConfigError(
+            "retention asks about recordings, and those of a stream pass but once: name some by --reference, a folder "
+            "or data set of any sounds"
+        )
     if config.run.cache_prefix:
         raise ConfigError("streaming keeps nothing, and cache_prefix keeps what is heard: set one of them to false")
     if "epoch" in (args.save_strategy, args.logging_strategy):

@@ -44,7 +44,7 @@ class TrainingData:
     validation: Any = None
     pairs: CaptionStream | None = None  # beside the training rows
     train_clips: ClipTable | None = None
-    reference_clips: ClipTable | None = None  # of another source than the training's
+    reference_clips: ClipTable | None = None  # what the reference set is made of, the training's clips beside it
     validation_clips: ClipTable | None = None
     test_clips: ClipTable | None = None
     folds: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def group_data(config: Config, clips: ClipTable, folds: Mapping[str, Sequence[in
         rows.get("validation"),
         stream,
         tables["train"],
-        _reference_clips(config, extractor),
+        _reference_clips(config, extractor, tables["train"]),
         tables["validation"] if config.validates else None,
         tables.get("test"),
         folds,
@@ -109,10 +109,10 @@ def group_data(config: Config, clips: ClipTable, folds: Mapping[str, Sequence[in
     )
 
 
-def _reference_clips(config: Config, extractor: Any) -> ClipTable | None:
+def _reference_clips(config: Config, extractor: Any, own: ClipTable | None) -> ClipTable | None:
     source = config.data.reference
     if source is None or not (config.training.retention or config.training.mixture):
-        return None
+        return own
     with PartialState().local_main_process_first():  # the others read what it has decoded
         return unlabelled_clips(source, extractor.sampling_rate)
 
@@ -135,13 +135,16 @@ def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
         raise ConfigError("plain pairs need --source: a Hub or local data set with an audio and a text column")
     if data.source == TACOS:
         scenes = SceneGroups(Path(str(data.data_dir)), extractor, margin=data.margin, seed=config.training.seed)
-        return TrainingData(scenes)
+        return TrainingData(scenes, reference_clips=_reference_clips(config, extractor, scenes.clips))
     if data.source is not None and data.data_dir is not None:
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     source = str(data.source or data.data_dir)
     if data.streaming:
-        return TrainingData(_stream(config, source, extractor))
-    return TrainingData(_load_pairs(data, source, data.audio_column, extractor))
+        return TrainingData(
+            _stream(config, source, extractor), reference_clips=_reference_clips(config, extractor, None)
+        )
+    pairs = _load_pairs(data, source, data.audio_column, extractor)
+    return TrainingData(pairs, reference_clips=_reference_clips(config, extractor, pairs.clips))
 
 
 def _stream(config: Config, source: str, extractor: Any) -> CaptionStream:
@@ -221,15 +224,17 @@ def warn_of_long_captions(data: TrainingData, processor: Any) -> None:
     warn_of_cut(processor, captions)
 
 
-def reference_of(config: Config, base: str, model: nn.Module, processor: Any, data: TrainingData) -> Reference | None:
-    """The reference set of a training and what `base` says of it, to be filled; None where nothing asks for it."""
+def reference_of(
+    config: Config, known_by: str, model: nn.Module, processor: Any, data: TrainingData
+) -> Reference | None:
+    """The reference set of a training and what the checkpoint `known_by` says of it, to be filled; None where nothing
+    asks for it."""
     args = config.training
     if not (args.retention or args.mixture):
         return None
-    assert data.train_clips is not None
-    settings = RenderSettings.of_extractor(processor.feature_extractor)
-    around = data.train_clips if data.reference_clips is None else data.reference_clips
-    start, _ = load_checkpoint(base)
+    assert data.reference_clips is not None
+    settings, clips = RenderSettings.of_extractor(processor.feature_extractor), data.train_clips
+    start, _ = load_checkpoint(known_by)
     for each in (start, model):
         nn.Module.to(each, args.device)
     return Reference(
@@ -237,9 +242,9 @@ def reference_of(config: Config, base: str, model: nn.Module, processor: Any, da
         model,
         config.run.policy().split_point,
         processor,
-        ReferenceRecordings.alone(data.train_clips, settings),
-        ReferenceRecordings.around(around, settings, config.data.reference_size),
-        [spoken(label) for label in data.train_clips.classes],
+        None if clips is None else ReferenceRecordings.alone(clips, settings),
+        ReferenceRecordings.around(data.reference_clips, settings, config.data.reference_size),
+        [] if clips is None else [spoken(label) for label in clips.classes],
         seed=args.seed,
         dtype=config.run.cache_dtype,
     )

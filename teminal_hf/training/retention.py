@@ -45,7 +45,8 @@ class Reference:
     Args:
         start: the starting checkpoint, on the device that is to compute.
         model: what is trained, split at the same point.
-        alone: every training clip alone; targets of `mixture`, and recordings like the others.
+        alone: every training clip alone; targets of `mixture`, and recordings like the others. None of a training that
+            has no clips.
         around: others, from anywhere.
         labels: as spoken, of the training's classes: named beside the everyday sounds.
         seed: of what a step draws.
@@ -58,7 +59,7 @@ class Reference:
         model: nn.Module,
         split_point: SplitPoint,
         processor: Any,
-        alone: ReferenceRecordings,
+        alone: ReferenceRecordings | None,
         around: ReferenceRecordings,
         labels: Sequence[str],
         *,
@@ -68,11 +69,12 @@ class Reference:
         self._start, self._split_point, self._seed = start, split_point, seed
         # The two models' frozen layers are the same ones, unless a stage before this trained more of them.
         self._prefixes = [FrozenPrefix(m, split_point, processor, dtype) for m in (start, unwrap_model(model))]
-        self._sets = (alone, around)
-        self._number = {meaning_id(clip): i for i, clip in enumerate(alone.clips.ids)}
+        self._sets = (around,) if alone is None else (alone, around)
+        self._number = {} if alone is None else {meaning_id(clip): i for i, clip in enumerate(alone.clips.ids)}
         names = list(dict.fromkeys((*labels, *NAMES)))
         self._names = len(names)
         self._audio = [[p.recordings(len(s), 1, s.recordings_id) for s in self._sets] for p in self._prefixes]
+        self._places = [(store, row) for store in self._audio[1] for row in range(len(store))]
         self._text = [prefix.captions(captions_about(names)) for prefix in self._prefixes]
         self.stores = tuple(
             {
@@ -118,9 +120,8 @@ class Reference:
             for embeds in (self.audio_embeds, self.text_embeds)
         )
         sentence = int(rng.integers(len(SENTENCES)))
-        (alone, around), (hidden, ids_and_mask) = self._audio[1], self._text[1]
-        first = len(alone)
-        tokens = [(alone[row] if row < first else around[row - first])[0] for row in recordings.tolist()]
+        hidden, ids_and_mask = self._text[1]
+        tokens = [store[row][0] for store, row in (self._places[i] for i in recordings.tolist())]
         mask = ids_and_mask[captions, 1]
         longest = int(mask.sum(dim=1).max())
         inputs = {

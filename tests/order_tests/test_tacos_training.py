@@ -105,6 +105,7 @@ def test_nothing_of_the_test_split_is_trained_on(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
     folder = write(tmp_path)
     short = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=2, feature_size=16, frequency_max=8000)
+    assert SceneGroups(folder, EXTRACTOR).clips.ids == tuple(f"{i:06d}" for i in range(6))
     with pytest.raises(DataError, match=r"has 0 pairs .* \{\"?'?pairs that are longer than the model's window"):
         SceneGroups(folder, short)
     with (folder / "annotations_strong.csv").open("a", encoding="utf-8") as file:
@@ -120,5 +121,6 @@ def test_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "--source tacos needs --data_dir" in refused("plain_pairs", *arguments)
     assert "trained on by plain_pairs" in refused("stage_b", "--source", "tacos", "--data_dir", str(folder))
     assert "margin is of --source tacos" in refused("plain_pairs", "--source", "own", "--margin", "1")
-    run_recipe("plain_pairs", *arguments, "--data_dir", str(folder), "--output_dir", "out")
+    kept = ["--retention", "1", "--reference_size", "12"]
+    run_recipe("plain_pairs", *arguments, *kept, "--data_dir", str(folder), "--output_dir", "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
