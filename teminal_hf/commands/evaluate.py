@@ -151,14 +151,14 @@ def _zste(arguments: argparse.Namespace) -> None:
 def _order_test(arguments: argparse.Namespace) -> None:
     from teminal_hf.integrations.encoders import load_encoder
     from teminal_hf.order_tests.report import comparison_table, results_table, to_json
-    from teminal_hf.order_tests.running import check_comparable, run_order_test
+    from teminal_hf.order_tests.running import audible, check_comparable, run_order_test
     from teminal_hf.storage.atomic import check_writable, write_json
 
     _check_order_flags(arguments)
     if arguments.json:
         check_writable(arguments.json)
     options = {} if arguments.margin is None else {"margin": arguments.margin}
-    test = READERS[arguments.test](arguments.test_dir, **options)
+    test = audible(READERS[arguments.test](arguments.test_dir, **options))
     names = [arguments.model]
     if arguments.base is not None:
         check_comparable(test)

@@ -1,7 +1,7 @@
 """What an order test asks, and how a model's similarities answer it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import factorial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from teminal_hf.errors import DataError
 from teminal_hf.evaluation.retrieval import AUDIO_TO_TEXT, TEXT_TO_AUDIO, retrieval
 
 Recording = tuple[Path, ...]  # sound files, heard one after another; nearly always one
@@ -73,6 +74,17 @@ class Gallery:
         """A caption found by a recording, and a recording by a caption."""
         return (f"{AUDIO_TO_TEXT} R@1{self.suffix}", f"{TEXT_TO_AUDIO} R@1{self.suffix}")
 
+    def without(self, gone: Container[int], place: Mapping[int, int]) -> "Gallery":
+        """Without the items at these numbers; recordings are at other places of the test."""
+        kept = [i for i in range(len(self.recordings)) if i not in gone]
+        return Gallery(
+            self.suffix,
+            tuple(place[self.recordings[i]] for i in kept),
+            tuple(self.captions[i] for i in kept),
+            tuple(self.meanings[i] for i in kept),
+            tuple(self.groups[i] for i in kept),
+        )
+
     def answers(self, similarity: NDArray[np.float64]) -> dict[str, "Answers"]:
         scores = similarity[np.ix_(self.recordings, self.captions)]
         meanings = np.array(self.meanings)
@@ -116,6 +128,28 @@ class OrderTest:
     gaps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def about(self, recordings: Sequence[int], why: str) -> "OrderTest":
+        """The test of these recordings alone; `why` counts the questions that are left out.
+
+        Raises:
+            DataError: none is left.
+        """
+        place = {recording: i for i, recording in enumerate(recordings)}
+        kept = [question for question in self.questions if place.keys() >= {*question.recordings}]
+        if not kept:
+            raise DataError(f"nothing of {self.name} can be asked: all its questions are {why}")
+        left_out = len(self.questions) - len(kept)
+        galleries = self.galleries
+        # A gap is between galleries, item by item: what one lacks goes from all.
+        gone = {i for gallery in galleries for i, recording in enumerate(gallery.recordings) if recording not in place}
+        return replace(
+            self,
+            recordings=tuple(self.recordings[recording] for recording in recordings),
+            questions=tuple(replace(q, recordings=tuple(place[r] for r in q.recordings)) for q in kept),
+            galleries=tuple(gallery.without(gone, place) for gallery in galleries),
+            left_out={**self.left_out, **({why: left_out} if left_out else {})},
+        )
 
     def answers(self, similarity: NDArray[np.float64]) -> dict[str, Answers]:
         """How a model answers, by row.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from support.order_tests import RATE, ByPitch, write_sound
 from teminal_hf.audio.waveform import Waveform
@@ -13,7 +14,7 @@ from teminal_hf.evaluation.zste import wilson_interval
 from teminal_hf.order_tests.draft import Draft
 from teminal_hf.order_tests.questions import OrderTest
 from teminal_hf.order_tests.report import comparison_table, results_table, to_json
-from teminal_hf.order_tests.running import RECORDINGS, check_comparable, run_order_test
+from teminal_hf.order_tests.running import RECORDINGS, audible, check_comparable, run_order_test
 
 PITCHES = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0)
 
@@ -99,6 +100,37 @@ def test_files_that_cannot_be_decoded_are_named(tmp_path: Path) -> None:
     (tmp_path / "3.wav").write_bytes(b"no sound")
     with pytest.raises(BadClipError, match=r"3\.wav cannot be decoded"):
         run_order_test(test, ByPitch(captions))
+
+
+def test_a_few_that_cannot_be_heard_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    test, captions = order_test(tmp_path, n=30)
+    assert audible(test) is test
+    soundfile.write(tmp_path / "3.wav", np.zeros(RATE), RATE)
+    kept = audible(test)
+    assert "3.wav is silent" in caplog.text and "1 of 30 clips left out" in caplog.text
+    assert kept.left_out == {"rows without a sound": 1, "about recordings that cannot be used": 1}
+    report = run_order_test(kept, ByPitch(captions))
+    assert report.results["order"]["n"] == 29 and report.results["order"]["accuracy"] == 1
+    assert report.items["order"]["clips"] == [f"{i}.wav" for i in range(30) if i != 3]
+    (tmp_path / "4.wav").write_bytes(b"no sound")
+    with pytest.raises(DataError, match="2 of 30 clips cannot be used"):
+        audible(test)
+
+
+def test_an_item_is_left_out_of_all_galleries(tmp_path: Path) -> None:
+    draft = Draft()
+    sounds = [(tmp_path / f"{i}.wav",) for i in range(4)]
+    for i, (heard, found) in enumerate(((sounds[:3], "abc"), (sounds[1:], "bcd"))):
+        draft.find(str(i), heard, [f"{x}{i}" for x in found], found, found)
+    draft.ask("order", sounds[:1], ["a0", "b0"], "a")
+    draft.ask("order", sounds[3:], ["d1", "b0"], "d")
+    test = draft.test("some", tmp_path, {"order": ""}).about([0, 1, 3], "gone")
+    assert test.recordings == tuple(sounds[i] for i in (0, 1, 3)) and test.left_out == {}
+    # sounds[2] is the third of the first gallery and the second of the other
+    assert [(g.recordings, g.meanings) for g in test.galleries] == [((0,), ("a",)), ((1,), ("b",))]
+    assert [question.recordings for question in test.questions] == [(0,), (2,)]
+    with pytest.raises(DataError, match="nothing of some can be asked: all its questions are gone"):
+        test.about([1], "gone")
 
 
 def test_embeddings_that_are_none_are_refused(tmp_path: Path) -> None:
