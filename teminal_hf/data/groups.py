@@ -144,6 +144,12 @@ def view_meanings(row: Mapping[str, Any], view: str) -> list[str]:
     raise ValueError(f"unknown view {view!r}; choose of {', '.join(sorted({*RENDERED_VIEWS, *STAGE_A_VIEWS}))}")
 
 
+def in_order(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The two sounds of a row's `forward`, as they are named, the first one first."""
+    first, second = row["sounds"] if "sounds" in row else (row["label_a"], row["label_b"])
+    return first, second
+
+
 def plain_caption(row: Mapping[str, Any], view: str) -> str:
     """The view's caption with the words in the order of the sounds: "X before Y", whatever wording was drawn. One that
     says a position alone stays."""

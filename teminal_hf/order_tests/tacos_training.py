@@ -199,6 +199,7 @@ class SceneGroups(Dataset[dict[str, Any]]):
         sequence, overlap = self._of(index)
         wording = (index + self._epoch) % 2
         row: dict[str, Any] = {
+            "sounds": (sequence.first, sequence.second),
             "forward_caption": sequence.says("before", wording),
             "reversed_caption": sequence.says("before", wording, exchanged=True),
             "overlay_caption": overlap.says("while", wording),

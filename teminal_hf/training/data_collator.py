@@ -10,7 +10,7 @@ from torch import Tensor
 
 from teminal_hf.audio.features import features_of
 from teminal_hf.data.captions import caption, meaning_id
-from teminal_hf.data.groups import plain_caption, view_meanings
+from teminal_hf.data.groups import in_order, plain_caption, view_meanings
 from teminal_hf.models.tokenizer import tokenize
 from teminal_hf.training.config import TeminalConfig
 
@@ -79,7 +79,7 @@ class GroupCollator:
         if self.plain_wording:
             wordings["plain_"] = [[plain_caption(row, view) for row in rows] for view in self.views]
         if self.order:
-            pairs = [(row["label_a"], row["label_b"]) for row in rows]
+            pairs = [in_order(row) for row in rows]
             ways = [pairs, [pair[::-1] for pair in pairs]]
             wordings["order_"] = [
                 [caption(word, *pair) for pair in way] for way in ways for word in ("before", "after")

@@ -11,12 +11,13 @@ from transformers import ClapFeatureExtractor
 
 from support.clips import tone
 from support.recipes import refused, run_recipe
+from support.tiny import tiny_processor
 from teminal_hf.audio.waveform import Waveform
 from teminal_hf.data.captions import meaning_id
 from teminal_hf.data.groups import view_meanings
 from teminal_hf.errors import DataError
 from teminal_hf.order_tests.tacos_training import LEVEL, SceneGroups
-from teminal_hf.training.data_collator import false_negatives
+from teminal_hf.training.data_collator import GroupCollator, false_negatives
 
 RATE, VIEWS = 16_000, ("forward", "reversed", "overlay")
 EXTRACTOR = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=4, feature_size=16, frequency_max=8000)
@@ -79,6 +80,17 @@ def test_captions_say_what_is_heard_in_both_orders(tmp_path: Path) -> None:
     assert {row[f"{view}_caption"] for row in groups.manifest for view in VIEWS} <= set(groups.captions)
 
 
+def test_both_orders_are_said_for_the_hinge_between_captions(tmp_path: Path) -> None:
+    groups = SceneGroups(write(tmp_path), EXTRACTOR)
+    rows = [groups[0], groups[1]]
+    said = GroupCollator(tiny_processor(), VIEWS, order=True).captions(rows)["order_"]
+    for number, row in enumerate(rows):
+        x, y = row["forward_caption"].replace(" after ", " before ").split(" before ")
+        x, y = (x, y) if " before " in row["forward_caption"] else (y, x)
+        expected = [f"{x} before {y}", f"{y} after {x}", f"{y} before {x}", f"{x} after {y}"]
+        assert [way[number] for way in said] == expected
+
+
 def test_no_caption_that_holds_is_a_negative(tmp_path: Path) -> None:
     """0 and 1 are each other's reversal: their captions are masked; a recording's own exchange never is."""
     groups = SceneGroups(write(tmp_path), EXTRACTOR)
@@ -121,6 +133,6 @@ def test_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "--source tacos needs --data_dir" in refused("plain_pairs", *arguments)
     assert "trained on by plain_pairs" in refused("stage_b", "--source", "tacos", "--data_dir", str(folder))
     assert "margin is of --source tacos" in refused("plain_pairs", "--source", "own", "--margin", "1")
-    kept = ["--retention", "1", "--reference_size", "12"]
+    kept = ["--retention", "1", "--reference_size", "12", "--text_hinge", "1"]
     run_recipe("plain_pairs", *arguments, *kept, "--data_dir", str(folder), "--output_dir", "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
