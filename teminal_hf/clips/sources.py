@@ -116,7 +116,7 @@ def unlabelled_clips(source: str, sampling_rate: int, audio_column: str = "audio
     if source == SOUND_BANK or (Path(source) / esc50.TABLE).is_file():
         table = ClipSource(source=source).load()
     else:
-        rows = load_rows(source, audio_column)
+        rows = load_rows(source, audio_column, label_column=None)
         dataset, _ = one_table(rows.splits)
         need_columns({audio_column: "--audio_column"}, dataset.column_names, source, {audio_column: "--audio_column"})
         audio, n = AudioColumn(dataset, audio_column, rows.base), len(dataset)

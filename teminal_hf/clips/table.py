@@ -44,14 +44,6 @@ class ClipTable:
             twice = Counter(self.ids).most_common(1)[0][0]
             raise DataError(f"clip ids must be unique; {twice!r} occurs more than once")
 
-    @classmethod
-    def unlabelled(cls, store: ClipStore, numbers: Iterable[int]) -> "ClipTable":
-        """These clips of a store, each by its number."""
-        rows = tuple(numbers)
-        ids, origins = tuple(f"{row:06d}" for row in rows), tuple(store.content(row) for row in rows)
-        addresses = tuple((store, row) for row in rows)
-        return cls(ids, ("",) * len(rows), (1,) * len(rows), rows, origins, _decoded_alone, addresses)
-
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -186,10 +178,6 @@ class ClipTable:
 
     def _read(self, rows: Sequence[int], sampling_rate: int, number: int) -> Waveform:
         return self.reader(rows[number], sampling_rate)
-
-
-def _decoded_alone(row: int, sampling_rate: int) -> Waveform:
-    raise ValueError(f"clip {row} was decoded at another rate than {sampling_rate} Hz, and is not here otherwise")
 
 
 @contextmanager

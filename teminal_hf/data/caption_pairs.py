@@ -20,7 +20,7 @@ from teminal_hf.clips.audio_column import AudioColumn, need_columns
 from teminal_hf.clips.labels import UNLABELLED
 from teminal_hf.clips.store import open_store
 from teminal_hf.clips.streams import RowStream
-from teminal_hf.clips.table import ClipTable, screen
+from teminal_hf.clips.table import screen
 from teminal_hf.data.captions import caption_key
 from teminal_hf.errors import BadClipError, DataError
 from teminal_hf.storage.cache import code_id, digest
@@ -112,12 +112,6 @@ class CaptionPairs(Dataset[dict[str, Any]]):
     def captions(self) -> list[str]:
         """All that may be drawn."""
         return [caption for _, several in self._pairs for caption in several]
-
-    @property
-    def clips(self) -> ClipTable:
-        """The recordings, each sound once."""
-        of = {self._store.content(row): row for row, _ in reversed(self._pairs)}
-        return ClipTable.unlabelled(self._store, sorted(of.values()))
 
     @property
     def manifest(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from teminal_hf.audio.features import window_samples
 from teminal_hf.audio.waveform import Waveform, decode, fade_ends, level_to
 from teminal_hf.clips.audio_column import file_state
 from teminal_hf.clips.store import open_store
-from teminal_hf.clips.table import ClipTable, screen
+from teminal_hf.clips.table import screen
 from teminal_hf.data.captions import caption
 from teminal_hf.errors import DataError
 from teminal_hf.order_tests.draft import NO_FILE, Draft, sound, table, the_file
@@ -147,11 +147,6 @@ class SceneGroups(Dataset[dict[str, Any]]):
                 for exchanged in (False, True)
             )
         )
-
-    @property
-    def clips(self) -> ClipTable:
-        """The recordings of all scenes, whole."""
-        return ClipTable.unlabelled(self._store, sorted(self._pairs_of))
 
     @property
     def manifest(self) -> list[dict[str, Any]]:

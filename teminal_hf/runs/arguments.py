@@ -62,7 +62,7 @@ class DataArguments(ClipSource):
     test_folds: list[int] | None = _field("default: the last", None)
     n_groups: int = _field("groups in the training manifest", 2000)
     groups_seed: int = _field("seed of the manifest", 0)
-    reference: str | None = _field("recordings of the reference set: any data set (default: the training clips)", None)
+    reference: str | None = _field("recordings of the reference set (default: training clips; pairs: soundbank)", None)
     reference_size: int | None = _field("recordings in it (default: three for each clip, 3,600 at most)", None)
     connectives: list[str] = _field(
         'how stage B says order; repeat one to say it more often; "all" is every phrasing', SEQUENCE_CONNECTIVES

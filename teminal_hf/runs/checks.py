@@ -226,11 +226,6 @@ def _check_streaming(config: "Config") -> None:
         )
     if data.source == TACOS:
         raise ConfigError(f"{TACOS} cannot be streamed: its scenes are cut from recordings by number; leave it out")
-    if args.retention and data.reference is None:
-        raise ConfigError(
-            "retention asks about recordings, and those of a stream pass but once: name some by --reference, a folder "
-            "or data set of any sounds"
-        )
     if config.run.cache_prefix:
         raise ConfigError("streaming keeps nothing, and cache_prefix keeps what is heard: set one of them to false")
     if "epoch" in (args.save_strategy, args.logging_strategy):

@@ -14,6 +14,7 @@ from teminal_hf.clips.folds import not_trained_on
 from teminal_hf.clips.labels import spoken
 from teminal_hf.clips.licences import licence_of_clips
 from teminal_hf.clips.recordings import load_rows
+from teminal_hf.clips.soundbank import SOUND_BANK
 from teminal_hf.clips.sources import own_splits, unlabelled_clips
 from teminal_hf.clips.streams import open_stream
 from teminal_hf.clips.table import ClipTable
@@ -109,8 +110,10 @@ def group_data(config: Config, clips: ClipTable, folds: Mapping[str, Sequence[in
     )
 
 
-def _reference_clips(config: Config, extractor: Any, own: ClipTable | None) -> ClipTable | None:
-    source = config.data.reference
+def _reference_clips(config: Config, extractor: Any, own: ClipTable | None = None) -> ClipTable | None:
+    """Those that are named, or the training's own clips. What is held of a user's own pairs would not be learned of
+    them: they are held by the sound bank, as far from them as from anything (docs/post-train.md has figures)."""
+    source = config.data.reference or (SOUND_BANK if own is None else None)
     if source is None or not (config.training.retention or config.training.mixture):
         return own
     with PartialState().local_main_process_first():  # the others read what it has decoded
@@ -135,16 +138,14 @@ def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
         raise ConfigError("plain pairs need --source: a Hub or local data set with an audio and a text column")
     if data.source == TACOS:
         scenes = SceneGroups(Path(str(data.data_dir)), extractor, margin=data.margin, seed=config.training.seed)
-        return TrainingData(scenes, reference_clips=_reference_clips(config, extractor, scenes.clips))
+        return TrainingData(scenes, reference_clips=_reference_clips(config, extractor))
     if data.source is not None and data.data_dir is not None:
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     source = str(data.source or data.data_dir)
     if data.streaming:
-        return TrainingData(
-            _stream(config, source, extractor), reference_clips=_reference_clips(config, extractor, None)
-        )
+        return TrainingData(_stream(config, source, extractor), reference_clips=_reference_clips(config, extractor))
     pairs = _load_pairs(data, source, data.audio_column, extractor)
-    return TrainingData(pairs, reference_clips=_reference_clips(config, extractor, pairs.clips))
+    return TrainingData(pairs, reference_clips=_reference_clips(config, extractor))
 
 
 def _stream(config: Config, source: str, extractor: Any) -> CaptionStream:

@@ -301,9 +301,11 @@ def test_recordings_without_labels_are_read_from_tables_folders_and_the_sound_ba
     sounds = [0.3 * rng.standard_normal(rate).astype(np.float32) for _ in range(3)]
     for i, sound in enumerate(sounds):
         soundfile.write(tmp_path / f"{i}.wav", sound, rate, subtype="FLOAT")
-    (tmp_path / "metadata.csv").write_text("file_name\n0.wav\n1.wav\n2.wav\n", encoding="utf-8")
-    clips = unlabelled_clips(str(tmp_path), rate)
-    assert len(clips) == 3
-    for clip, sound in zip(clips.ids, sounds, strict=True):
-        np.testing.assert_allclose(clips.waveform(clip, rate, trim=False), sound, atol=1e-4)
+    for table in (None, "file_name\n0.wav\n1.wav\n2.wav\n"):
+        if table:
+            (tmp_path / "metadata.csv").write_text(table, encoding="utf-8")
+        clips = unlabelled_clips(str(tmp_path), rate)
+        assert len(clips) == 3
+        for clip, sound in zip(clips.ids, sounds, strict=True):
+            np.testing.assert_allclose(clips.waveform(clip, rate, trim=False), sound, atol=1e-4)
     assert len(unlabelled_clips("soundbank", rate)) > 100

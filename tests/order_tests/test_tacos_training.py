@@ -117,7 +117,6 @@ def test_nothing_of_the_test_split_is_trained_on(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
     folder = write(tmp_path)
     short = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=2, feature_size=16, frequency_max=8000)
-    assert SceneGroups(folder, EXTRACTOR).clips.ids == tuple(f"{i:06d}" for i in range(6))
     with pytest.raises(DataError, match=r"has 0 pairs .* \{\"?'?pairs that are longer than the model's window"):
         SceneGroups(folder, short)
     with (folder / "annotations_strong.csv").open("a", encoding="utf-8") as file:
