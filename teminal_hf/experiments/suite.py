@@ -108,7 +108,8 @@ def read_suite(path: Path) -> list[Variant]:
         of_recipe = read_mapping(path.parent / suite["base"][recipe])
         if only := facts.get("only_phase"):
             of_recipe = _only_phase(of_recipe, only, where)
-        settings = of_recipe | {"start_from": "base"} | differences
+        phases = _merged(of_recipe.get("phases") or {}, differences.get("phases") or {}, where)
+        settings = of_recipe | {"start_from": "base"} | differences | ({"phases": phases} if phases else {})
         differences = ({"only_phase": only} if only else {}) | differences
         seeds = tuple(facts.get("seeds") or suite.get("seeds") or (1,))
         place, about, hours = len(variants), str(facts["about"]), float(facts["hours"])
@@ -157,6 +158,13 @@ def plan(
             settings = {**variant.settings, **of_seed, **given}
             jobs.append(Job(variant, seed, folder / variant.name / f"seed-{seed}", settings))
     return jobs
+
+
+def _merged(phases: Mapping[str, Any], differences: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The recipe's phases, each with what the suite says of it alone."""
+    if unknown := sorted(set(differences) - set(phases)):
+        raise ConfigError(f"{where}: no phase {', '.join(unknown)}; the recipe has {', '.join(phases) or 'none'}")
+    return {name: {**settings, **differences.get(name, {})} for name, settings in phases.items()}
 
 
 def _only_phase(recipe: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from teminal_hf.errors import ConfigError, NotFoundError, TakenError
 from teminal_hf.experiments.suite import Job, plan, read_suite
 
 SUITES = RECIPES / "esc50_base" / "suites"
-HOURS = {"core": 3, "before_hinge": 2.5, "extended": 10}  # on two cores
+HOURS = {"core": 3, "double": 1, "extended": 10, "hinge": 1.5}  # on two cores
 BASE = {"n_groups": 16, "plain_share": 0.35}
 
 
@@ -65,6 +65,19 @@ def test_settings_are_the_bases_then_the_suites_then_the_variants(tmp_path: Path
     a, b = jobs[2].settings, jobs[3].settings
     assert a == {"n_groups": 8, "plain_share": 0.35, "beta": 2.0, "start_from": "base", "model": "clap-mini"} | seed
     assert (b["beta"], b["start_from"]) == (0.5, (tmp_path / "runs/mine/a/seed-1").as_posix())
+
+
+def test_a_phase_may_differ_alone(tmp_path: Path) -> None:
+    path = suite(tmp_path, variants={"a": variant(settings={"beta": 2.0, "phases": {"late": {"beta": 0.5}}})})
+    recipe = {**BASE, "phases": {"early": {"n_groups": 8}, "late": {"n_groups": 32}}}
+    (tmp_path / "stage_b.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (one,) = read_suite(path)
+    assert one.settings["phases"] == {"early": {"n_groups": 8}, "late": {"n_groups": 32, "beta": 0.5}}
+    assert list(one.settings["phases"]) == ["early", "late"] and one.settings["beta"] == 2.0
+    assert one.differences == {"beta": 2.0, "phases": {"late": {"beta": 0.5}}}
+    path.write_text(path.read_text().replace("late", "last"))
+    with pytest.raises(ConfigError, match="variant a: no phase last; the recipe has early, late"):
+        read_suite(path)
 
 
 def test_one_phase_of_the_recipe_is_run_alone(tmp_path: Path) -> None:
