@@ -138,7 +138,7 @@ class OrderTest:
         place = {recording: i for i, recording in enumerate(recordings)}
         kept = [question for question in self.questions if place.keys() >= {*question.recordings}]
         if not kept:
-            raise DataError(f"nothing of {self.name} can be asked: all its questions are {why}")
+            raise DataError(f"nothing of {self.name} can be asked; left out: {len(self.questions)} {why}")
         left_out = len(self.questions) - len(kept)
         galleries = self.galleries
         # A gap is between galleries, item by item: what one lacks goes from all.

@@ -40,7 +40,11 @@ def audible(test: OrderTest) -> OrderTest:
         NotFoundError: a sound file that is no longer there.
     """
     heard = screen(len(test.recordings), lambda i: [read_sound(path, _RATE) for path in test.recordings[i]])
-    return test.about(heard, "about recordings that cannot be used") if len(heard) < len(test.recordings) else test
+    return (
+        test.about(heard, "questions about recordings that cannot be used")
+        if len(heard) < len(test.recordings)
+        else test
+    )
 
 
 def run_order_test(test: OrderTest, encoder: Encoder) -> OrderReport:

@@ -108,7 +108,7 @@ def test_a_few_that_cannot_be_heard_are_left_out(tmp_path: Path, caplog: pytest.
     soundfile.write(tmp_path / "3.wav", np.zeros(RATE), RATE)
     kept = audible(test)
     assert "3.wav is silent" in caplog.text and "1 of 30 clips left out" in caplog.text
-    assert kept.left_out == {"rows without a sound": 1, "about recordings that cannot be used": 1}
+    assert kept.left_out == {"rows without a sound": 1, "questions about recordings that cannot be used": 1}
     report = run_order_test(kept, ByPitch(captions))
     assert report.results["order"]["n"] == 29 and report.results["order"]["accuracy"] == 1
     assert report.items["order"]["clips"] == [f"{i}.wav" for i in range(30) if i != 3]
@@ -129,7 +129,7 @@ def test_an_item_is_left_out_of_all_galleries(tmp_path: Path) -> None:
     # sounds[2] is the third of the first gallery and the second of the other
     assert [(g.recordings, g.meanings) for g in test.galleries] == [((0,), ("a",)), ((1,), ("b",))]
     assert [question.recordings for question in test.questions] == [(0,), (2,)]
-    with pytest.raises(DataError, match="nothing of some can be asked: all its questions are gone"):
+    with pytest.raises(DataError, match="nothing of some can be asked; left out: 2 gone"):
         test.about([1], "gone")
 
 
