@@ -129,7 +129,7 @@ COMMANDS: dict[str, str] = {
     "train plain_pairs --source x --views reversed": "plain_pairs has no view reversed",
     "train stage_b --streaming": "streaming is of plain_pairs and of stage B's --pairs: groups of stage_b join any",
     "train plain_pairs --source x --mixture 1": "mixture is about two clips in one recording, and plain pairs have no",
-    "train plain_pairs --source x --retention 0 --reference y": "reference is what retention asks about, and retention is 0",
+    "train plain_pairs --source x --retention 0 --reference y": "reference is what retention asks about",
     "train plain_pairs --source x --streaming --cache_prefix": "streaming keeps nothing, and cache_prefix keeps",
     "train plain_pairs --source x --streaming --save_strategy epoch": "a stream is one long epoch: set save_strategy",
     "train plain_pairs --source x --streaming --shuffle_buffer -1": "shuffle_buffer must be at least 0",
