@@ -156,9 +156,9 @@ def plain_caption(row: Mapping[str, Any], view: str) -> str:
     if row.get(f"{view}_says", "sequence") != "sequence":
         return row[f"{view}_caption"]
     if view == "forward":
-        return caption("before", row["label_a"], row["label_b"])
+        return caption("before", *in_order(row))
     if view == "reversed":
-        return caption("before", row["label_b"], row["label_a"])
+        return caption("before", *in_order(row)[::-1])
     return row[f"{view}_caption"]
 
 

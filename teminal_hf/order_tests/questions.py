@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from math import factorial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -76,13 +77,13 @@ class Gallery:
 
     def without(self, gone: Container[int], place: Mapping[int, int]) -> "Gallery":
         """Without the items at these numbers; recordings are at other places of the test."""
-        kept = [i for i in range(len(self.recordings)) if i not in gone]
+        kept = [i not in gone for i in range(len(self.recordings))]
         return Gallery(
             self.suffix,
-            tuple(place[self.recordings[i]] for i in kept),
-            tuple(self.captions[i] for i in kept),
-            tuple(self.meanings[i] for i in kept),
-            tuple(self.groups[i] for i in kept),
+            tuple(place[recording] for recording in compress(self.recordings, kept)),
+            tuple(compress(self.captions, kept)),
+            tuple(compress(self.meanings, kept)),
+            tuple(compress(self.groups, kept)),
         )
 
     def answers(self, similarity: NDArray[np.float64]) -> dict[str, "Answers"]:
@@ -140,15 +141,16 @@ class OrderTest:
         if not kept:
             raise DataError(f"nothing of {self.name} can be asked; left out: {len(self.questions)} {why}")
         left_out = len(self.questions) - len(kept)
-        galleries = self.galleries
         # A gap is between galleries, item by item: what one lacks goes from all.
-        gone = {i for gallery in galleries for i, recording in enumerate(gallery.recordings) if recording not in place}
+        gone = {
+            i for gallery in self.galleries for i, recording in enumerate(gallery.recordings) if recording not in place
+        }
         return replace(
             self,
             recordings=tuple(self.recordings[recording] for recording in recordings),
             questions=tuple(replace(q, recordings=tuple(place[r] for r in q.recordings)) for q in kept),
-            galleries=tuple(gallery.without(gone, place) for gallery in galleries),
-            left_out={**self.left_out, **({why: left_out} if left_out else {})},
+            galleries=tuple(gallery.without(gone, place) for gallery in self.galleries),
+            left_out={**self.left_out, why: left_out} if left_out else self.left_out,
         )
 
     def answers(self, similarity: NDArray[np.float64]) -> dict[str, Answers]:

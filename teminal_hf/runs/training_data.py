@@ -131,21 +131,23 @@ def _without(clips: ClipTable, classes: Sequence[str]) -> ClipTable:
 
 def caption_pair_data(config: Config, extractor: Any) -> TrainingData:
     """A user's own recordings and captions, alone; or TACOS's scenes."""
+    return TrainingData(_pairs_alone(config, extractor), reference_clips=_reference_clips(config, extractor))
+
+
+def _pairs_alone(config: Config, extractor: Any) -> SceneGroups | CaptionStream | CaptionPairs:
     data = config.data
     if config.validates:
         raise ConfigError("plain pairs have no validation split; set eval_strategy to no")
     if data.source is None and data.data_dir is None:
         raise ConfigError("plain pairs need --source: a Hub or local data set with an audio and a text column")
     if data.source == TACOS:
-        scenes = SceneGroups(Path(str(data.data_dir)), extractor, margin=data.margin, seed=config.training.seed)
-        return TrainingData(scenes, reference_clips=_reference_clips(config, extractor))
+        return SceneGroups(Path(str(data.data_dir)), extractor, margin=data.margin, seed=config.training.seed)
     if data.source is not None and data.data_dir is not None:
         raise ConfigError(f"give either data_dir ({data.data_dir!r}) or source ({data.source!r}), not both")
     source = str(data.source or data.data_dir)
     if data.streaming:
-        return TrainingData(_stream(config, source, extractor), reference_clips=_reference_clips(config, extractor))
-    pairs = _load_pairs(data, source, data.audio_column, extractor)
-    return TrainingData(pairs, reference_clips=_reference_clips(config, extractor))
+        return _stream(config, source, extractor)
+    return _load_pairs(data, source, data.audio_column, extractor)
 
 
 def _stream(config: Config, source: str, extractor: Any) -> CaptionStream:
