@@ -6,6 +6,7 @@ of the unpacked `audio.zip` is `audio` in public loaders.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations, cycle
@@ -99,7 +100,7 @@ def stretches_of(draft: Draft, folder: Path) -> tuple[Path, dict[str, list[Stret
             onset, offset = float(row["onset"]), float(row["offset"])
         except ValueError:
             onset = offset = math.nan
-        if text and 0 <= onset < offset < math.inf:
+        if _words(text) and 0 <= onset < offset < math.inf:
             stretches.setdefault(row["filename"], []).append(Stretch(_within_a_sentence(text), onset, offset))
         else:
             draft.leave_out("captions without words, or without an onset before an offset")
@@ -111,11 +112,16 @@ def _within_a_sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[0].lower() + text[1:]
 
 
+def _words(text: str) -> str:
+    """What is said, without letter case, marks and spaces: of one sound people write "Dog barks." and "dog  barks"."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
 def related_pairs(draft: Draft, stretches: list[Stretch], margin: float) -> Iterator[tuple[str, Stretch, Stretch]]:
     """Those of a recording that are in a relation, "before" or "while", the earlier first; the others are counted."""
-    times = Counter(stretch.text for stretch in stretches)
+    times = Counter(_words(stretch.text) for stretch in stretches)
     for first, second in combinations(sorted(stretches, key=lambda stretch: stretch.onset), 2):
-        if times[first.text] > 1 or times[second.text] > 1:
+        if times[_words(first.text)] > 1 or times[_words(second.text)] > 1:
             draft.leave_out("pairs with a caption that the recording has twice")
             continue
         found = relation(first, second, margin)

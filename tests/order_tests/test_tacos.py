@@ -102,17 +102,18 @@ def test_what_cannot_be_asked_is_counted(tmp_path: Path) -> None:
         ("1.wav", "c", 7, 10),  # overlaps b in part
         ("1.wav", "d", 10.2, 11),  # nearer than the margin to c
         ("1.wav", "", 0, 1),
+        ("1.wav", "?!", 0, 1),
         ("1.wav", "e", "x", 1),
         ("1.wav", "f", 3, 3),
         ("2.wav", "g", 0, 1),
-        ("2.wav", "g", 3, 4),
-        ("2.wav", "h", 2, 2.2),  # between two of one text
+        ("2.wav", "G,", 3, 4),
+        ("2.wav", "h", 2, 2.2),  # between two of one text, but for how it is written
     ]
     folder = write(tmp_path, rows, split=("1.wav", "2.wav", "gone.wav", "9.wav", "1.wav"))
     write_sound(folder / "audio" / "9.wav", 100.0)
     test = read(folder)
     assert test.left_out == {
-        "captions without words, or without an onset before an offset": 3,
+        "captions without words, or without an onset before an offset": 4,
         PART: 1,
         NEAR: 1,
         "pairs with a caption that the recording has twice": 3,
