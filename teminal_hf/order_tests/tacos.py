@@ -120,8 +120,9 @@ def _words(text: str) -> str:
 def related_pairs(draft: Draft, stretches: list[Stretch], margin: float) -> Iterator[tuple[str, Stretch, Stretch]]:
     """Those of a recording that are in a relation, "before" or "while", the earlier first; the others are counted."""
     times = Counter(_words(stretch.text) for stretch in stretches)
+    twice = {stretch for stretch in stretches if times[_words(stretch.text)] > 1}
     for first, second in combinations(sorted(stretches, key=lambda stretch: stretch.onset), 2):
-        if times[_words(first.text)] > 1 or times[_words(second.text)] > 1:
+        if first in twice or second in twice:
             draft.leave_out("pairs with a caption that the recording has twice")
             continue
         found = relation(first, second, margin)
