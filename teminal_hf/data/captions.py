@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from teminal_hf.clips.labels import spoken as spoken
@@ -99,7 +100,6 @@ CONNECTIVES = {
 SEQUENCE_CONNECTIVES, OVERLAP_CONNECTIVES = ("before", "after"), ("while",)
 FAMILIES = tuple(dict.fromkeys(connective.family for connective in CONNECTIVES.values()))
 ORDER_FAMILIES = tuple(dict.fromkeys(c.family for c in CONNECTIVES.values() if c.relation == "sequence"))
-ALL = "all"  # phrasings of the relation, those of task 8 among them: it measures unseen words no longer
 
 SINGLE = "the sound of {}"
 BOTH = "the sound of {} and {}"
@@ -146,25 +146,37 @@ def caption(connective: str, first: str, second: str) -> str:
     return CONNECTIVES[connective].template.format(first=spoken(first), second=spoken(second))
 
 
-def phrasings(names: Sequence[str], relation: Relation = "sequence", leave_out: Sequence[str] = ()) -> tuple[str, ...]:
-    """The connectives that training draws from: `names`, where "all" stands for every one of the relation, without the
-    families in `leave_out`.
+def phrasings(
+    names: Sequence[str], relation: Relation = "sequence", leave_out: Sequence[str] = ()
+) -> tuple[tuple[str, ...], ...]:
+    """The connectives that training draws from, without the families in `leave_out`: choices that are equally likely,
+    each of equally likely connectives. Each of `names` is one; "all" stands for every one of the relation, "families"
+    for a choice of each family, so that one of two wordings is said as often as one of six.
 
     Raises:
         ConfigError: an unknown connective or family, one of another relation, one that task 8 asks with (unless by
-            "all"), or none left.
+            "all" or "families"), or none left.
     """
     if unknown := sorted(set(leave_out) - set(FAMILIES)):
         raise ConfigError(f"unknown families of connectives {', '.join(unknown)}; choose of {', '.join(FAMILIES)}")
-    every = [name for name, c in CONNECTIVES.items() if c.relation == relation]
-    drawn: list[str] = []
+    of_families: dict[str, tuple[str, ...]] = {}
+    for name, connective in CONNECTIVES.items():
+        if connective.relation == relation:
+            of_families[connective.family] = (*of_families.get(connective.family, ()), name)
+    drawn: list[tuple[str, ...]] = []
     for name in names:
-        if name != ALL:
-            check_training_connective(name, relation)
-        drawn += every if name == ALL else [name]
-    kept = tuple(name for name in drawn if CONNECTIVES[name].family not in leave_out)
+        match name:
+            case "all":
+                drawn += [(each,) for each in chain(*of_families.values())]
+            case "families":
+                drawn += of_families.values()
+            case _:
+                check_training_connective(name, relation)
+                drawn.append((name,))
+    kept = tuple(choice for choice in drawn if CONNECTIVES[choice[0]].family not in leave_out)
     if not kept:
-        raise ConfigError(f"no connective for a {relation} is left; name at least one, such as {every[0]}")
+        such_as = next(iter(of_families.values()))[0]
+        raise ConfigError(f"no connective for a {relation} is left; name at least one, such as {such_as}")
     return kept
 
 
@@ -187,7 +199,8 @@ def check_training_connective(name: str, relation: Relation = "sequence") -> Non
     if name not in usable:
         kind = "order" if relation == "sequence" else "what is heard at once"
         why = "is held out for evaluation" if name in near else f"is no connective of {kind}"
-        raise ConfigError(f"connective {name!r} {why}; choose of {', '.join(sorted(usable))}, or {ALL} for every one")
+        choice = f"{', '.join(sorted(usable))}, or all for every one, or families for one of each family"
+        raise ConfigError(f"connective {name!r} {why}; choose of {choice}")
 
 
 def warn_of_held_out(captions: Collection[str]) -> None:

@@ -75,9 +75,16 @@ def plan(
         yield group | (_position_words(a, b, positions, rng) if positions and stage == "stage_b" else {})
 
 
-def _stage_a_words(
-    a: str, b: str, order: Sequence[str], at_once: Sequence[str], rng: np.random.Generator
-) -> dict[str, str]:
+_Choices = Sequence[Sequence[str]]
+
+
+def _drawn(choices: _Choices, rng: np.random.Generator) -> str:
+    """A connective of `captions.phrasings`."""
+    choice = choices[rng.integers(len(choices))]
+    return choice[rng.integers(len(choice))]
+
+
+def _stage_a_words(a: str, b: str, order: _Choices, at_once: _Choices, rng: np.random.Generator) -> dict[str, str]:
     """One sound ("the sound of X") or two, in sequence or overlaid ("the sound of X and Y")."""
     return {
         "double_view": str(rng.choice(STAGE_B_VIEWS)),
@@ -86,14 +93,12 @@ def _stage_a_words(
     }
 
 
-def _stage_b_words(
-    a: str, b: str, order: Sequence[str], at_once: Sequence[str], rng: np.random.Generator
-) -> dict[str, str]:
+def _stage_b_words(a: str, b: str, order: _Choices, at_once: _Choices, rng: np.random.Generator) -> dict[str, str]:
     """Forward, reversed and overlay, each with its caption; connectives at random."""
-    forward, reverse = (str(rng.choice(list(order))) for _ in range(2))
+    forward, reverse = (_drawn(order, rng) for _ in range(2))
     overlaid = [str(label) for label in rng.permutation([a, b])]
     stage_a = _stage_a_words(a, b, order, at_once, rng)  # so that both stages can be trained jointly
-    while_ = str(rng.choice(list(at_once))) if len(at_once) > 1 else at_once[0]  # last: manifests stay as they were
+    while_ = _drawn(at_once, rng)  # last: manifests stay as they were
     return {
         "forward_caption": caption(forward, a, b),
         "reversed_caption": caption(reverse, b, a),

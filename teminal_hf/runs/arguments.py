@@ -65,7 +65,8 @@ class DataArguments(ClipSource):
     reference: str | None = _field("recordings of the reference set (default: training clips; pairs: soundbank)", None)
     reference_size: int | None = _field("recordings in it (default: three for each clip, 3,600 at most)", None)
     connectives: list[str] = _field(
-        'how stage B says order; repeat one to say it more often; "all" is every phrasing', SEQUENCE_CONNECTIVES
+        'how stage B says order; repeat one to say it more often; "all": every phrasing, "families": each family',
+        SEQUENCE_CONNECTIVES,
     )
     overlap_connectives: list[str] = _field("how stage B says that sounds are heard at once", OVERLAP_CONNECTIVES)
     leave_out: list[str] = _field("families of connectives to leave out", ())

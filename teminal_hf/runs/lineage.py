@@ -113,7 +113,7 @@ def trained_connectives(record: Mapping[str, Any]) -> set[str] | None:
         for phase in settings.get(PHASES, {"": {}}).values():
             drawn = {"connectives": SEQUENCE_CONNECTIVES, "overlap_connectives": OVERLAP_CONNECTIVES} | settings | phase
             for name, relation in _RELATIONS.items():
-                said |= {*phrasings(drawn[name], relation, drawn.get("leave_out", ()))}
+                said.update(*phrasings(drawn[name], relation, drawn.get("leave_out", ())))
             said |= {"before"} if drawn.get("plain_share") else set()
     return said if record else None
 

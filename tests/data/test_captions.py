@@ -1,6 +1,6 @@
 """Captions: the words of every connective, and equality by meaning."""
 
-from itertools import permutations
+from itertools import chain, permutations
 
 import pytest
 
@@ -167,17 +167,24 @@ def test_meaning_ids_are_distinct_over_all_pairs_of_50_classes() -> None:
 
 
 @pytest.mark.parametrize("relation", ["sequence", "overlap"])
-def test_all_is_every_phrasing_but_those_left_out(relation: Relation) -> None:
-    every = {name for name, c in CONNECTIVES.items() if c.relation == relation}
-    assert set(phrasings(["all"], relation)) == every
+def test_all_is_every_phrasing_and_families_one_choice_of_each_but_those_left_out(relation: Relation) -> None:
+    every = [name for name, c in CONNECTIVES.items() if c.relation == relation]
+    assert phrasings(["all"], relation) == tuple((name,) for name in every)
     assert len(every) >= {"sequence": 24, "overlap": 8}[relation]
-    for family in {CONNECTIVES[name].family for name in every}:
-        kept = phrasings(["all"], relation, [family])
-        assert set(kept) == {name for name in every if CONNECTIVES[name].family != family}
+    choices = phrasings(["families"], relation)
+    assert [*chain(*choices)] == every
+    families = [{CONNECTIVES[name].family for name in choice} for choice in choices]
+    assert all(len(family) == 1 for family in families) and len(set().union(*families)) == len(families)
+    for family in set().union(*families):
+        for word in ("all", "families"):
+            kept = {*chain(*phrasings([word], relation, [family]))}
+            assert kept == {name for name in every if CONNECTIVES[name].family != family}
 
 
 def test_phrasings_are_drawn_as_often_as_they_are_named() -> None:
-    assert phrasings(["after", "before", "after"]) == ("after", "before", "after")
+    assert phrasings(["after", "before", "after"]) == (("after",), ("before",), ("after",))
+    both = phrasings(["before", "families"])
+    assert both[0] == ("before",) and both[1:] == phrasings(["families"])
 
 
 @pytest.mark.parametrize(

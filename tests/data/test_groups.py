@@ -5,11 +5,11 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chisquare
 
 from support.clips import table
 from teminal_hf.clips.table import ClipTable
-from teminal_hf.data.captions import FIRST_SOUND, POSITIONS, SECOND_SOUND
+from teminal_hf.data.captions import CONNECTIVES, FIRST_SOUND, ORDER_FAMILIES, POSITIONS, SECOND_SOUND
 from teminal_hf.data.groups import plain_caption, plan, view_meanings
 from teminal_hf.data.views import RENDERED_VIEWS as VIEWS
 from teminal_hf.data.views import STAGE_B_VIEWS
@@ -100,6 +100,21 @@ def test_every_phrasing_is_drawn_and_families_are_left_out(clips: ClipTable) -> 
         "X precedes Y",
     }
     assert len(every["overlay"] - some["overlay"]) == 2 * 2
+
+
+def test_a_family_of_few_wordings_is_said_as_often_as_one_of_many(clips: ClipTable) -> None:
+    sayings = {name: connective.template for name, connective in CONNECTIVES.items()}
+    said: Counter[str] = Counter()
+    for row in plan("stage_b", clips, 600, 0, ["families"]):
+        first, second = (row[f"label_{which}"].replace("_", " ") for which in "ab")
+        said[next(n for n, t in sayings.items() if t.format(first=first, second=second) == row["forward_caption"])] += 1
+    families: Counter[str] = Counter()
+    for name, times in said.items():
+        families[CONNECTIVES[name].family] += times
+    assert set(families) == set(ORDER_FAMILIES)
+    assert chisquare(list(families.values())).pvalue > 1e-3
+    of_then = [times for name, times in said.items() if CONNECTIVES[name].family == "then"]
+    assert len(of_then) == 6 and chisquare(of_then).pvalue > 1e-3
 
 
 def test_a_share_of_the_sequences_says_one_place_alone(clips: ClipTable) -> None:
