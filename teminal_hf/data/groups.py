@@ -80,8 +80,8 @@ _Choices = Sequence[Sequence[str]]
 
 def _drawn(choices: _Choices, rng: np.random.Generator) -> str:
     """A connective of `captions.phrasings`."""
-    choice = choices[rng.integers(len(choices))]
-    return choice[rng.integers(len(choice))]
+    choice = choices[int(rng.integers(len(choices)))]
+    return choice[int(rng.integers(len(choice)))]
 
 
 def _stage_a_words(a: str, b: str, order: _Choices, at_once: _Choices, rng: np.random.Generator) -> dict[str, str]:

@@ -12,7 +12,7 @@ from teminal_hf.errors import ConfigError, NotFoundError, TakenError
 from teminal_hf.experiments.suite import Job, plan, read_suite
 
 SUITES = RECIPES / "esc50_base" / "suites"
-HOURS = {"core": 3, "before_hinge": 2.5, "extended": 10, "hinge": 3}  # on two cores
+HOURS = {"core": 3, "before_hinge": 2.5, "extended": 10, "hinge": 5}  # on two cores
 BASE = {"n_groups": 16, "plain_share": 0.35}
 
 
